@@ -1,0 +1,74 @@
+# Everything a developer does here. Needs Python 3.11 or newer, and Go only for `make servers`.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+ARGS    ?=
+
+VAULT_VERSION := 1.21.0
+CACHE         := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/openrouter-rotator/servers
+VAULT         := $(CACHE)/vault-$(VAULT_VERSION)/vault
+
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format servers lock clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## create .venv with everything that the lock names
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}" if v < (3, 11) else 0)'
+	@echo "==> creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "==> installing the locked dependencies (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@echo "==> installing rotator itself, editable"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "==> $(VENV) is ready"
+
+demo: venv  ## watch a whole rotation on this machine, without accounts
+	$(BIN)/rotator demo $(ARGS)
+
+test: venv  ## run the tests; ARGS="-k name" is passed to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: venv  ## check style, formatting, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv  ## format the code and mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+servers:  ## build the real Vault that the tests drive (5 minutes once; needs Go)
+	@if [ -x "$(VAULT)" ] && "$(VAULT)" version | grep -q "v$(VAULT_VERSION)"; then \
+	  echo "==> Vault $(VAULT_VERSION) is already built: $(VAULT)"; \
+	else \
+	  command -v go >/dev/null || { echo "make servers needs Go 1.25 or newer (https://go.dev/dl/)" >&2; exit 1; }; \
+	  echo "==> building Vault $(VAULT_VERSION): 4 to 6 minutes, 6 GB of Go's module and build cache"; \
+	  mkdir -p "$(dir $(VAULT))" && cd tests/servers && \
+	  echo "==> 1/2 fetching modules" && go mod download && \
+	  echo "==> 2/2 compiling" && \
+	  go build -ldflags "-s -w -X github.com/hashicorp/vault/version.fullVersion=$(VAULT_VERSION)" -o "$(VAULT).new" github.com/hashicorp/vault && \
+	  mv "$(VAULT).new" "$(VAULT)" && echo "==> built $(VAULT)"; \
+	fi
+
+lock:  ## resolve the dependencies again and write requirements/*.txt
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	echo "==> installing uv $(UV_VERSION) in a temporary environment" && \
+	$(PYTHON) -m venv "$$dir" && "$$dir/bin/pip" install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" && \
+	compile="$$dir/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url $(ARGS)" && \
+	UV_CUSTOM_COMPILE_COMMAND="make lock" && export UV_CUSTOM_COMPILE_COMMAND && \
+	echo "==> requirements/run.txt" && $$compile -o requirements/run.txt && \
+	echo "==> requirements/dev.txt" && $$compile --group dev -c requirements/run.txt -o requirements/dev.txt
+
+clean:  ## remove .venv and every cache in this folder
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
