@@ -56,7 +56,7 @@ servers:  ## build the real Vault that the tests drive (5 minutes once; needs Go
 	  mkdir -p "$(dir $(VAULT))" && cd tests/servers && \
 	  echo "==> 1/2 fetching modules" && go mod download && \
 	  echo "==> 2/2 compiling" && \
-	  go build -ldflags "-s -w -X github.com/hashicorp/vault/version.fullVersion=$(VAULT_VERSION)" -o "$(VAULT).new" github.com/hashicorp/vault && \
+	  go build -ldflags "-s -w" -o "$(VAULT).new" github.com/hashicorp/vault && \
 	  mv "$(VAULT).new" "$(VAULT)" && echo "==> built $(VAULT)"; \
 	fi
 
