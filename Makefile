@@ -6,10 +6,6 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 ARGS    ?=
 
-VAULT_VERSION := 1.21.0
-CACHE         := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/openrouter-rotator/servers
-VAULT         := $(CACHE)/vault-$(VAULT_VERSION)/vault
-
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
@@ -47,18 +43,8 @@ format: venv  ## format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-servers:  ## build the real Vault that the tests drive (5 minutes once; needs Go)
-	@if [ -x "$(VAULT)" ] && "$(VAULT)" version | grep -q "v$(VAULT_VERSION)"; then \
-	  echo "==> Vault $(VAULT_VERSION) is already built: $(VAULT)"; \
-	else \
-	  command -v go >/dev/null || { echo "make servers needs Go 1.25 or newer (https://go.dev/dl/)" >&2; exit 1; }; \
-	  echo "==> building Vault $(VAULT_VERSION): 4 to 6 minutes, 6 GB of Go's module and build cache"; \
-	  mkdir -p "$(dir $(VAULT))" && cd tests/servers && \
-	  echo "==> 1/2 fetching modules" && go mod download && \
-	  echo "==> 2/2 compiling" && \
-	  go build -ldflags "-s -w" -o "$(VAULT).new" github.com/hashicorp/vault && \
-	  mv "$(VAULT).new" "$(VAULT)" && echo "==> built $(VAULT)"; \
-	fi
+servers:  ## build the real Vault that the tests drive (6 minutes once; needs Go)
+	@tests/servers/build-vault
 
 lock:  ## resolve the dependencies again and write requirements/*.txt
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
