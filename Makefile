@@ -16,7 +16,7 @@ help:  ## list these targets
 
 venv: $(STAMP)  ## create .venv with everything that the lock names
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml rotator/__init__.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}" if v < (3, 11) else 0)'
 	@echo "==> creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
