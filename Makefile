@@ -37,7 +37,7 @@ lint: venv  ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: venv  ## format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .

@@ -125,7 +125,7 @@ def test_the_checks_of_length_and_docstrings_find_what_they_look_for() -> None:
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """The contract's verdict on the ``rotator`` package that stands in a folder."""
     return subprocess.run(
-        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"],
         cwd=folder,
         env={"PATH": "", "PYTHONPATH": str(folder), "NO_COLOR": "1", "PYTHONUTF8": "1"},
         capture_output=True,
