@@ -48,6 +48,11 @@ def real_vault(vault_session: VaultServer) -> VaultServer:
     return vault_session
 
 
+def pytest_report_header() -> str:
+    """Say at the start which Vault the tests will drive."""
+    return f"real Vault: {find_vault() or 'none'}"
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
