@@ -18,7 +18,7 @@ venv: $(STAMP)  ## create .venv with everything that the lock names
 
 $(STAMP): requirements/dev.txt pyproject.toml rotator/__init__.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}" if v < (3, 11) else 0)'
-	@echo "==> creating $(VENV)"
+	@echo "==> creating or updating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "==> installing the locked dependencies (about a minute the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
