@@ -99,4 +99,4 @@ class SecretFields(_Guarded):
 
     def same_as(self, other: SecretFields) -> bool:
         """Tell whether both hold the same fields and values."""
-        return bool(self._fields == other._fields)  # noqa: SLF001 - same class
+        return bool(self._fields == other._fields)

@@ -1,0 +1,425 @@
+"""Every change that a ledger can undergo, as a frozen value with a pure `apply`.
+
+An edit can be applied again to a newer version of the ledger (an operator may have
+put a hold in meanwhile), so none of them carries a whole ledger. `change` is what
+the audit trail calls it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+from rotator.core.ledger import (
+    ABANDONED_KEPT,
+    Claim,
+    ClaimKind,
+    Failure,
+    ForeignValue,
+    Hold,
+    Ledger,
+    PutBack,
+    RetiringKey,
+    ServedKey,
+)
+from rotator.core.reasons import Reason
+from rotator.core.target import SecretRef
+
+
+class Edit(Protocol):
+    """A named pure change of a ledger."""
+
+    change: ClassVar[str]
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Return the changed ledger."""
+        ...
+
+
+def retire(served: ServedKey, secret: SecretRef, *, since: datetime, why: Reason) -> RetiringKey:
+    """Return the retiring entry that a served key becomes, with its full grace ahead of it."""
+    return RetiringKey(
+        hash=served.hash,
+        value_sha256=served.value_sha256,
+        minted_by_us=served.minted_by_us,
+        workspace=served.workspace,
+        minted_at=served.minted_at,
+        secret=secret,
+        since=since,
+        why=why,
+        disable_claimed=served.disable_claimed,
+        delete_claimed=served.delete_claimed,
+        terms=served.terms,
+        expires_at=served.expires_at,
+    )
+
+
+def _retire_served(ledger: Ledger, *, since: datetime, why: Reason) -> Ledger:
+    """Move the served key into `retiring`, if there is one."""
+    if ledger.served is None:
+        return ledger
+    entry = retire(ledger.served, ledger.secret, since=since, why=why)
+    return replace(ledger.with_entry(entry), served=None)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeClaim:
+    """Claim the target for one change; a claimed disable or delete stays with its key."""
+
+    change: ClassVar[str] = "claim"
+
+    claim: Claim
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Set the claim, and mark the key that it threatens."""
+        ledger = replace(ledger, pending=self.claim)
+        entry = ledger.entry(self.claim.key) if self.claim.key else None
+        if entry is not None and self.claim.kind is ClaimKind.DISABLE:
+            return ledger.with_entry(replace(entry, disable_claimed=True))
+        if entry is not None and self.claim.kind is ClaimKind.DELETE:
+            return ledger.with_entry(replace(entry, delete_claimed=True))
+        return ledger
+
+
+@dataclass(frozen=True, slots=True)
+class RenewClaim:
+    """Base the claim on a newer version of the secret, or write down its key's odd digest."""
+
+    change: ClassVar[str] = "renew_claim"
+
+    base_version: int
+    base_created_time: datetime | None
+    key: str | None = None
+    value_sha256: str | None = None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Change the standing claim."""
+        if ledger.pending is None:
+            return ledger
+        claim = replace(
+            ledger.pending,
+            base_version=self.base_version,
+            base_created_time=self.base_created_time,
+            key=self.key or ledger.pending.key,
+            value_sha256=self.value_sha256 or ledger.pending.value_sha256,
+        )
+        return replace(ledger, pending=claim)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Continue an expired claim as its new holder; kind, nonce and op stay."""
+
+    change: ClassVar[str] = "take_over"
+
+    holder: str
+    at: datetime
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Set holder and start afresh."""
+        if ledger.pending is None:
+            return ledger
+        return replace(
+            ledger, pending=replace(ledger.pending, holder=self.holder, started_at=self.at)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DropClaim:
+    """End the claim without any other change."""
+
+    change: ClassVar[str] = "drop_claim"
+
+    failure: Failure | None = None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Clear the claim and keep the failure, if any."""
+        return replace(ledger, pending=None, failure=self.failure or ledger.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class NoteFailure:
+    """Remember a failure; a standing claim stays until it expires."""
+
+    change: ClassVar[str] = "failure"
+
+    failure: Failure
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Set the failure."""
+        return replace(ledger, failure=self.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """The new key is served: it becomes so here, the old one retires, the claim ends.
+
+    Attributes:
+        served: the key that is now served.
+        why: why its predecessor retires.
+        compromised: whether all predecessors go without grace and drain.
+    """
+
+    change: ClassVar[str] = "promote"
+
+    served: ServedKey
+    why: Reason = Reason.SUPERSEDED
+    compromised: bool = False
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Swap the keys and end the claim."""
+        if ledger.served is not None and ledger.served.hash != self.served.hash:
+            ledger = _retire_served(ledger, since=self.served.published_at, why=self.why)
+        ledger = ledger.without_entry(self.served.hash)
+        if self.compromised:
+            doomed = tuple(replace(each, why=Reason.COMPROMISED) for each in ledger.retiring)
+            ledger = replace(ledger, retiring=doomed)
+        return replace(ledger, served=self.served, foreign=None, pending=None, failure=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """A nonce whose key can never have been served is given up, and its key with it.
+
+    Attributes:
+        nonce: of the attempt.
+        key: its key, where one was made.
+        failure: what to remember of it.
+    """
+
+    change: ClassVar[str] = "abandon"
+
+    nonce: str
+    key: RetiringKey | None = None
+    failure: Failure | None = None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Remember the nonce, list its key for removal, end the claim."""
+        others = tuple(each for each in ledger.abandoned if each != self.nonce)
+        ledger = replace(
+            ledger,
+            abandoned=(*others, self.nonce)[-ABANDONED_KEPT:],
+            pending=None,
+            failure=self.failure or ledger.failure,
+        )
+        return ledger.with_entry(self.key) if self.key is not None else ledger
+
+
+@dataclass(frozen=True, slots=True)
+class RetireKeys:
+    """Keys that no ledger entry knew get one, with a full grace; the claim ends.
+
+    Attributes:
+        keys: the new entries.
+        restart: where set, the served key's age counts from there.
+        failure: what to remember of it.
+    """
+
+    change: ClassVar[str] = "retire_keys"
+
+    keys: tuple[RetiringKey, ...]
+    restart: datetime | None = None
+    failure: Failure | None = None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Add the entries and end the claim."""
+        for key in self.keys:
+            if not ledger.knows(key.hash):
+                ledger = ledger.with_entry(key)
+        if self.restart is not None and ledger.served is not None:
+            ledger = replace(ledger, served=replace(ledger.served, due_from=self.restart))
+        return replace(ledger, pending=None, failure=self.failure or ledger.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDisabled:
+    """A retiring key was disabled, or found so; the claim ends."""
+
+    change: ClassVar[str] = "disabled"
+
+    key: str
+    at: datetime
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Start its quarantine."""
+        ledger = replace(ledger, pending=None, failure=None)
+        entry = ledger.entry(self.key)
+        if entry is None:
+            return ledger
+        return ledger.with_entry(replace(entry, disabled_at=self.at, enabled_by_hand=False))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRemoved:
+    """A retiring key is gone from OpenRouter; the claim ends."""
+
+    change: ClassVar[str] = "removed"
+
+    key: str
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Drop its entry."""
+        return replace(ledger.without_entry(self.key), pending=None, failure=None)
+
+
+@dataclass(frozen=True, slots=True)
+class LookRecorded:
+    """What a look at a retiring key said of its use."""
+
+    change: ClassVar[str] = "look"
+
+    key: str
+    at: datetime
+    last_used_at: datetime | None
+    usage: float | None
+    quiet_since: datetime | None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Set the entry's evidence."""
+        entry = ledger.entry(self.key)
+        if entry is None:
+            return ledger
+        return ledger.with_entry(
+            replace(
+                entry,
+                looked_at=self.at,
+                last_used_at=self.last_used_at,
+                usage=self.usage,
+                quiet_since=self.quiet_since,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnabledByHand:
+    """A retiring key in quarantine was found enabled again by a person."""
+
+    change: ClassVar[str] = "enabled_by_hand"
+
+    key: str
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Mark the entry; it is reported, and not deleted."""
+        entry = ledger.entry(self.key)
+        if entry is None:
+            return ledger
+        return ledger.with_entry(replace(entry, enabled_by_hand=True))
+
+
+@dataclass(frozen=True, slots=True)
+class GraceAfresh:
+    """A retiring key may have been served again for a while; the claim ends."""
+
+    change: ClassVar[str] = "grace_afresh"
+
+    key: str
+    at: datetime
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Start the key's grace period anew."""
+        ledger = replace(ledger, pending=None)
+        entry = ledger.entry(self.key)
+        if entry is None:
+            return ledger
+        return ledger.with_entry(replace(entry, since=self.at, quiet_since=None))
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSeen:
+    """The secret moved by another hand: what is served now, and what that means for the rest.
+
+    Attributes:
+        served: the key that the value is, or None.
+        foreign: set where the value is no key of the account.
+        why: why the former served key retires, if it is another.
+        at: when it was noticed.
+        fresh_grace: hashes of retiring keys that were served in between.
+        put_back: where a known key was put back.
+        hold: where that happened twice within one period.
+    """
+
+    change: ClassVar[str] = "value_seen"
+
+    served: ServedKey | None
+    foreign: ForeignValue | None
+    why: Reason
+    at: datetime
+    fresh_grace: frozenset[str] = frozenset()
+    put_back: PutBack | None = None
+    hold: Hold | None = None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Follow the secret."""
+        before = ledger.served
+        if before is not None and (self.served is None or self.served.hash != before.hash):
+            ledger = _retire_served(ledger, since=self.at, why=self.why)
+        if self.served is not None:
+            ledger = ledger.without_entry(self.served.hash)
+        for entry in ledger.retiring:
+            if entry.hash in self.fresh_grace:
+                ledger = ledger.with_entry(replace(entry, since=self.at, quiet_since=None))
+        return replace(
+            ledger,
+            served=self.served,
+            foreign=self.foreign,
+            put_back=self.put_back or ledger.put_back,
+            hold=ledger.hold or self.hold,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The configuration names another path or field; what was served at the old one stays there."""
+
+    change: ClassVar[str] = "moved"
+
+    secret: SecretRef
+    at: datetime
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Leave the served key behind and start with nothing served."""
+        ledger = _retire_served(ledger, since=self.at, why=Reason.LEFT_BEHIND)
+        return replace(ledger, secret=self.secret, foreign=None, put_back=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SetHold:
+    """An operator holds the target."""
+
+    change: ClassVar[str] = "hold"
+
+    hold: Hold
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Set the hold."""
+        return replace(ledger, hold=self.hold)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An operator releases the target; failures are forgotten with it."""
+
+    change: ClassVar[str] = "release"
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Clear hold, paste-back history and failure."""
+        return replace(ledger, hold=None, put_back=None, failure=None)
+
+
+@dataclass(frozen=True, slots=True)
+class RetireByHand:
+    """An operator retires old keys now, without waiting for grace or proof."""
+
+    change: ClassVar[str] = "retire"
+
+    keys: frozenset[str]
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Mark the entries."""
+        for entry in ledger.retiring:
+            if entry.hash in self.keys:
+                ledger = ledger.with_entry(
+                    replace(entry, why=Reason.RETIRED, enabled_by_hand=False)
+                )
+        return ledger

@@ -1,0 +1,192 @@
+"""When a target's key is replaced, and by which steps.
+
+`due` answers both "when" and "is it due"; the steps are always the same: claim, mint,
+verify, publish, promote. The old key is left alone by all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from rotator.core.keys import IssuedKey, NewKey
+from rotator.core.ledger import Claim, ClaimKind, KeyTerms
+from rotator.core.marker import Marker
+from rotator.core.reasons import Reason
+from rotator.core.schedule import DueReason, is_expiring, rotation_due_at
+from rotator.core.snapshot import Snapshot
+from rotator.core.steps import (
+    MakeClaim,
+    Mint,
+    PromoteMinted,
+    Publish,
+    Step,
+    Verify,
+)
+
+_REASON = {
+    DueReason.EVERY: Reason.EVERY,
+    DueReason.CRON: Reason.CRON,
+    DueReason.MAX_AGE: Reason.MAX_AGE,
+    DueReason.ADOPTED: Reason.ADOPTED,
+}
+
+SCHEDULED = frozenset(_REASON.values())
+"""The reasons that a hold, a window or a back-off can keep from starting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a target's key is replaced next.
+
+    Attributes:
+        at: from when it may start.
+        reason: why.
+    """
+
+    at: datetime
+    reason: Reason
+
+
+def due(snapshot: Snapshot, now: datetime) -> Due | None:
+    """Return when the target is due; its `at` is not after `now` exactly where it is due now.
+
+    None where no time can be told: the field holds a foreign value. Judged by the
+    earlier of the two clocks, so that a clock that leapt ahead starts no storm. A key
+    that OpenRouter no longer accepts is not this function's matter.
+    """
+    book = snapshot.book
+    safe = snapshot.safe_now(now)
+    if asked := _asked_for(snapshot):
+        return Due(now, asked)
+    if book.foreign is not None:
+        return None
+    served = book.served
+    if served is None:
+        return Due(now, Reason.FIRST_KEY)
+    policy = snapshot.target.policy
+    scheduled = rotation_due_at(
+        policy,
+        snapshot.target.name,
+        safe,
+        due_from=served.due_from,
+        first_seen=book.first_seen,
+        adopt_over=snapshot.limits.adopt_over,
+    )
+    at, reason = scheduled.at, _REASON[scheduled.why]
+    if served.expires_at is not None:
+        ends = served.expires_at - policy.grace - policy.drain.deadline
+        if ends < at:
+            at, reason = ends, Reason.EXPIRING
+        if is_expiring(served.expires_at, policy, safe):
+            at = min(at, safe)
+    return Due(now if at <= safe else now + (at - safe), reason)
+
+
+def _asked_for(snapshot: Snapshot) -> Reason | None:
+    """Return why an operator's request makes the target due, or None."""
+    demand, book = snapshot.demand, snapshot.book
+    if demand is None:
+        return None
+    if book.foreign is not None and not demand.overwrite_foreign:
+        return None
+    if book.foreign is not None and not demand.compromised:
+        return Reason.OVERWRITE_FOREIGN
+    served = book.served
+    if served is not None and served.claimed_at is not None and served.claimed_at >= demand.at:
+        return None
+    return Reason.COMPROMISED if demand.compromised else Reason.REQUESTED
+
+
+def new_key(snapshot: Snapshot, old: IssuedKey | None, now: datetime) -> NewKey | None:
+    """Return what the replacement is asked for, or None where its limit cannot be told.
+
+    What the configuration leaves out is inherited from the served key. With no reset
+    period the limit is what the old key has left, and no more than the configuration
+    allows, since a cap that refills at every rotation is no cap; nothing left is 0.
+    """
+    settings, served = snapshot.target.key, snapshot.book.served
+    terms = served.terms if served is not None else None
+    if old is not None and not old.limits_known:
+        return None
+    if old is not None:
+        terms = KeyTerms(old.limit, old.limit_reset, old.include_byok_in_limit, old.creator_user_id)
+    elif served is not None and terms is None and settings.limit is None:
+        return None
+    terms = terms or KeyTerms(None, None, False, None)
+    reset = settings.limit_reset or terms.limit_reset
+    limit = terms.limit if settings.limit is None else settings.limit
+    if reset is None and served is not None and limit is not None:
+        left = _left(old, terms)
+        if left is None and settings.limit is None:
+            return None
+        limit = limit if left is None else min(limit, left)
+    workspace = settings.workspace_id
+    if workspace is None and old is not None:
+        workspace = old.workspace_id
+    elif workspace is None and served is not None:
+        workspace = served.workspace
+    byok = settings.include_byok_in_limit
+    identity = snapshot.identity
+    marker = Marker(
+        identity.instance, identity.installation, snapshot.target.name, snapshot.draft.nonce
+    )
+    return NewKey(
+        name=str(marker),
+        limit=limit,
+        limit_reset=reset,
+        include_byok_in_limit=terms.include_byok_in_limit if byok is None else byok,
+        expires_at=_expiry(snapshot, now),
+        workspace_id=workspace,
+        creator_user_id=terms.creator_user_id,
+    )
+
+
+def _left(old: IssuedKey | None, terms: KeyTerms) -> float | None:
+    """Return what a lifetime cap has left, at least 0.0, or None where that is unknown."""
+    if old is None:
+        return None
+    if old.limit is None:
+        return terms.limit
+    if old.limit_remaining is None:
+        return None
+    return max(0.0, old.limit_remaining)
+
+
+def _expiry(snapshot: Snapshot, now: datetime) -> datetime | None:
+    """Return the new key's expiry, computed afresh, in whole seconds."""
+    life = snapshot.target.key.expires_in
+    if life is None:
+        return None
+    return (now + life).astimezone(UTC).replace(microsecond=0)
+
+
+def claim_for(snapshot: Snapshot, kind: ClaimKind, reason: Reason, now: datetime) -> Claim:
+    """Return a claim on the target, based on the secret as it was observed."""
+    return Claim(
+        kind=kind,
+        op=snapshot.draft.op,
+        holder=snapshot.identity.holder,
+        started_at=now,
+        reason=reason,
+        base_version=snapshot.secret.version,
+        base_created_time=snapshot.secret.created_time,
+    )
+
+
+def rotation_steps(
+    snapshot: Snapshot, new: NewKey, reason: Reason, now: datetime
+) -> tuple[Step, ...]:
+    """Return the steps that replace the served key, or make a first one."""
+    claim = replace(
+        claim_for(snapshot, ClaimKind.ROTATE, reason, now),
+        nonce=snapshot.draft.nonce,
+        workspace=new.workspace_id,
+    )
+    return (
+        MakeClaim(claim),
+        Mint(new),
+        Verify(),
+        Publish(snapshot.target.secret),
+        PromoteMinted(compromised=reason is Reason.COMPROMISED),
+    )
