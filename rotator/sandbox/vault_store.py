@@ -69,6 +69,7 @@ class _Secret:
     created_time: str
     updated_time: str
     current: int = 0
+    oldest: int = 0
     max_versions: int = 0
     cas_required: bool = False
     custom_metadata: dict[str, str] | None = None
@@ -85,6 +86,8 @@ class Mount:
     max_versions: int = 0
     cas_required: bool = False
     secrets: dict[str, _Secret] = field(default_factory=dict, repr=False)
+    plain: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    """The secrets of a version 1 engine."""
 
 
 class VaultStore:
@@ -122,7 +125,7 @@ class VaultStore:
     def mount(
         self, path: str, *, version: int = 2, max_versions: int = 0, cas_required: bool = False
     ) -> None:
-        """Mount a KV engine; version 1 is mounted only to be recognised and refused."""
+        """Mount a KV engine; version 1 is there to be recognised and refused."""
         with self._lock:
             self._mounts[path] = Mount(path, version, max_versions, cas_required)
 
@@ -172,6 +175,7 @@ class VaultStore:
             keep = secret.max_versions or engine.max_versions or MAX_VERSIONS
             for number in [number for number in secret.versions if number <= secret.current - keep]:
                 del secret.versions[number]
+                secret.oldest = secret.current - keep + 1
             return self._version_metadata(secret, secret.current)
 
     def delete(self, mount: str, path: str, versions: list[int] | None = None) -> None:
@@ -206,7 +210,7 @@ class VaultStore:
                 "custom_metadata": copy.copy(secret.custom_metadata),
                 "delete_version_after": "0s",
                 "max_versions": secret.max_versions,
-                "oldest_version": min(secret.versions, default=0),
+                "oldest_version": secret.oldest,
                 "updated_time": secret.updated_time,
                 "versions": {
                     str(number): version.metadata() for number, version in secret.versions.items()
@@ -227,7 +231,6 @@ class VaultStore:
             engine = self._mount(mount)
             stamp = self._stamp()
             secret = engine.secrets.setdefault(path, _Secret(stamp, stamp))
-            secret.updated_time = stamp
             if max_versions is not None:
                 secret.max_versions = max_versions
             if cas_required is not None:
@@ -241,7 +244,7 @@ class VaultStore:
             self._mount(mount).secrets.pop(path, None)
 
     def list_names(self, mount: str, path: str) -> list[str]:
-        """LIST metadata: names below `path`, folders with a closing slash; VaultError 404 for none."""
+        """LIST metadata: names below `path`, folders with a closing slash; 404 for none."""
         with self._lock:
             prefix = f"{path.rstrip('/')}/" if path.strip("/") else ""
             names: set[str] = set()

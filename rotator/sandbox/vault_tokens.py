@@ -27,6 +27,7 @@ class Token:
     """Length of a lease; None never expires."""
     expires_at: datetime | None = None
     meta: dict[str, str] | None = None
+    entity_id: str = ""
 
 
 @dataclass(slots=True)
@@ -37,7 +38,9 @@ class _Role:
     ttl: timedelta
 
 
-_DENIED = VaultError(403, "permission denied")
+_MISSING = "permission denied"
+_DENIED = "1 error occurred:\n\t* permission denied\n\n"
+_DEAD = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"
 
 
 class VaultTokens:
@@ -72,6 +75,8 @@ class VaultTokens:
     ) -> str:
         """Make a token and return it; with `ttl` it expires unless it is renewed."""
         now = self._now()
+        if "root" not in policies:
+            policies = tuple(sorted({"default", *policies}))
         identity = f"hvs.{self._bytes(24).hex()}"
         expires = None if ttl is None else now + ttl
         accessor = self._bytes(12).hex()
@@ -95,11 +100,20 @@ class VaultTokens:
         found = self._live(token)
         if "root" in found.policies:
             return found
-        for policy in ("default", *found.policies):
+        for policy in found.policies:
             for pattern, allowed in self._policies.get(policy, _BUILT_IN.get(policy, {})).items():
                 if capability in allowed and _pattern(pattern).fullmatch(path):
                     return found
-        raise _DENIED
+        raise VaultError(403, _DENIED)
+
+    def reaches(self, token: str | None, mount: str) -> bool:
+        """Say whether the token may do anything below a mount; VaultError 403 for a dead one."""
+        found = self._live(token)
+        return "root" in found.policies or any(
+            pattern.startswith(f"{mount}/")
+            for policy in found.policies
+            for pattern in self._policies.get(policy, {})
+        )
 
     def login(self, role_id: Any, secret_id: Any) -> dict[str, Any]:
         """POST auth/approle/login: return an `auth` block; VaultError 400 for a wrong pair."""
@@ -109,13 +123,18 @@ class VaultTokens:
         identity = self.add_token(role.policies, ttl=role.ttl, path="auth/approle/login")
         token = self._tokens[identity]
         token.meta = {"role_name": role.name}
+        token.entity_id = str(uuid.uuid5(uuid.NAMESPACE_URL, role.name))
         return self._auth(token)
 
     def renew(self, token: str | None, increment: timedelta | None = None) -> dict[str, Any]:
-        """POST auth/token/renew-self: lengthen the lease from now and return the `auth` block."""
+        """POST auth/token/renew-self: lengthen the lease from now and return the `auth` block.
+
+        VaultError 400 for a token without a lease, such as a root token.
+        """
         found = self._live(token)
-        if found.ttl is not None:
-            found.expires_at = self._now() + (increment or found.ttl)
+        if found.ttl is None:
+            raise VaultError(400, "lease is not renewable")
+        found.expires_at = self._now() + (increment or found.ttl)
         return self._auth(found)
 
     def lookup(self, token: str | None) -> dict[str, Any]:
@@ -127,7 +146,7 @@ class VaultTokens:
             "creation_time": int(found.created_at.timestamp()),
             "creation_ttl": _seconds(found.ttl),
             "display_name": found.path.split("/")[1],
-            "entity_id": "",
+            "entity_id": found.entity_id,
             "expire_time": None if expires is None else render_time(expires, 0),
             "explicit_max_ttl": 0,
             "id": found.id,
@@ -143,12 +162,14 @@ class VaultTokens:
         }
 
     def _live(self, token: str | None) -> Token:
-        found = self._tokens.get(token or "")
+        if not token:
+            raise VaultError(403, _MISSING)
+        found = self._tokens.get(token)
         if found is None:
-            raise _DENIED
+            raise VaultError(403, _DEAD)
         if found.expires_at is not None and found.expires_at <= self._now():
             del self._tokens[found.id]
-            raise _DENIED
+            raise VaultError(403, _DEAD)
         return found
 
     def _auth(self, token: Token) -> dict[str, Any]:
@@ -161,7 +182,7 @@ class VaultTokens:
             "metadata": token.meta,
             "lease_duration": _seconds(left),
             "renewable": token.ttl is not None,
-            "entity_id": "",
+            "entity_id": token.entity_id,
             "token_type": "service",
             "orphan": True,
             "mfa_requirement": None,
@@ -179,7 +200,7 @@ _BUILT_IN: dict[str, dict[str, frozenset[str]]] = {
 
 
 def _seconds(span: timedelta | None) -> int:
-    return 0 if span is None else int(span.total_seconds())
+    return 0 if span is None else round(span.total_seconds())
 
 
 def _pattern(rule: str) -> re.Pattern[str]:
