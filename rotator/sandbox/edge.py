@@ -12,15 +12,17 @@ import json
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from rotator.sandbox.faults import Call, Calls, Fault, FaultKind, Faults
+from rotator.sandbox.faults import Call, Calls, Fault, FaultKind, Faults, Strike
 
 _CONTROL = "/_sandbox/"
 _PIECES = 16
@@ -126,32 +128,37 @@ class Edge:
         await self._struck(struck, scope, receive, send)
 
     async def _struck(
-        self, struck: list[Fault], scope: Scope, receive: Receive, send: Send
+        self, struck: list[Strike], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        waits = [fault for fault in struck if fault.kind is FaultKind.LATENCY]
-        fault = next((fault for fault in struck if fault.kind is not FaultKind.LATENCY), None)
+        fault = next((one.fault for one in struck if one.fault.kind is not FaultKind.LATENCY), None)
         receive = await _whole(receive)
-        await asyncio.sleep(sum(wait.seconds for wait in waits if not wait.effect))
+        await self._wait(struck, effect=False)
         answer = _Answer()
         if _takes_effect(fault):
             await self._app(scope, receive, answer.take)
-            await asyncio.sleep(sum(wait.seconds for wait in waits if wait.effect))
+            await self._wait(struck, effect=True)
         send = self._dated(send)
-        match None if fault is None else fault.kind:
-            case None:
-                await _send(send, answer.status, answer.headers, answer.body)
-            case FaultKind.CUT:
-                assert fault is not None
-                await self._cut(scope, reset=fault.reset)
-            case FaultKind.TRUNCATE:
-                await _send_part(send, answer, answer.body[: len(answer.body) // 2])
-                await self._cut(scope, reset=False)
-            case FaultKind.DRIP:
-                assert fault is not None
-                await _send_slowly(send, answer, fault.seconds)
-            case _:
-                assert fault is not None
-                await _send(send, *self._instead(fault))
+        if fault is None:
+            await _send(send, answer.status, answer.headers, answer.body)
+        elif fault.kind is FaultKind.CUT:
+            await self._cut(scope, reset=fault.reset)
+        elif fault.kind is FaultKind.TRUNCATE:
+            await _send_part(send, answer, answer.body[: len(answer.body) // 2])
+            await self._cut(scope, reset=False)
+        elif fault.kind is FaultKind.DRIP:
+            await _send_slowly(send, answer, fault.seconds)
+        else:
+            await _send(send, *self._instead(fault))
+
+    async def _wait(self, struck: list[Strike], *, effect: bool) -> None:
+        loop = asyncio.get_running_loop()
+        for one in struck:
+            if one.fault.kind is not FaultKind.LATENCY or one.fault.effect is not effect:
+                continue
+            off = asyncio.Event()
+            self._faults.when_off(one.number, partial(_wake, loop, off))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(off.wait(), one.fault.seconds)
 
     def _instead(self, fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Return the answer that a fault puts in place of the API's."""
@@ -219,6 +226,11 @@ class Edge:
         elif method != "GET":
             return 405, {"error": "GET, POST or DELETE"}
         return 200, self._faults.listed()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # The loop is closed: the server has stopped.
+        loop.call_soon_threadsafe(event.set)
 
 
 def _takes_effect(fault: Fault | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -16,7 +16,11 @@ class FaultKind(StrEnum):
     """What goes wrong with a call."""
 
     LATENCY = "latency"
-    """The call waits `seconds`: before its effect, or with `effect` after it."""
+    """The call waits: before its effect, or with `effect` after it.
+
+    It waits `seconds`, or until the fault is switched off, which lets a test hold a call and let
+    it go. A caller that gives up meanwhile does not stop the effect.
+    """
     ERROR = "error"
     """The answer is `status` with an error body of the API, or with `body`."""
     RATE_LIMIT = "rate_limit"
@@ -61,7 +65,8 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Refuse what can never strike; ValueError."""
-        if not 0 < self.probability <= 1 or (self.count is not None and self.count < 1):
+        count = 1 if self.count is None else self.count
+        if not 0 < self.probability <= 1 or isinstance(count, bool) or count < 1:
             raise ValueError("a fault needs a probability in (0, 1] and a count of at least 1")
         if not 100 <= self.status <= 599 or self.seconds < 0:
             raise ValueError("a fault needs an HTTP status and no negative seconds")
@@ -82,11 +87,24 @@ class Fault:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A fault that strikes a call, by its number."""
+
+    number: int
+    fault: Fault
+
+
 @dataclass(slots=True)
 class _Rule:
     fault: Fault
     random: random.Random
     hits: int = 0
+    held: list[Callable[[], None]] = field(default_factory=list)
+
+    def let_go(self) -> None:
+        for call in self.held:
+            call()
 
     def strikes(self, api: str, method: str, path: str) -> bool:
         fault = self.fault
@@ -120,12 +138,23 @@ class Faults:
     def remove(self, number: int) -> None:
         """Switch one fault off; KeyError where there is none of that number."""
         with self._lock:
-            del self._rules[number]
+            self._rules.pop(number).let_go()
 
     def clear(self) -> None:
         """Switch all faults off."""
         with self._lock:
+            for rule in self._rules.values():
+                rule.let_go()
             self._rules.clear()
+
+    def when_off(self, number: int, call: Callable[[], None]) -> None:
+        """Call back once the fault is switched off, from whichever thread does it; now if it is."""
+        with self._lock:
+            rule = self._rules.get(number)
+            if rule is not None:
+                rule.held.append(call)
+                return
+        call()
 
     def hits(self, number: int) -> int:
         """Return how many calls a fault has struck; KeyError where there is none."""
@@ -140,16 +169,16 @@ class Faults:
                 for number, rule in self._rules.items()
             ]
 
-    def strike(self, api: str, method: str, path: str) -> list[Fault]:
+    def strike(self, api: str, method: str, path: str) -> list[Strike]:
         """Return the faults that strike this call, and count them."""
         with self._lock:
-            struck: list[Fault] = []
-            for rule in self._rules.values():
-                decided = any(fault.kind is not FaultKind.LATENCY for fault in struck)
-                if decided and rule.fault.kind is not FaultKind.LATENCY:
-                    continue
-                if rule.strikes(api, method, path):
-                    struck.append(rule.fault)
+            struck: list[Strike] = []
+            decided = False
+            for number, rule in self._rules.items():
+                waits = rule.fault.kind is FaultKind.LATENCY
+                if (waits or not decided) and rule.strikes(api, method, path):
+                    struck.append(Strike(number, rule.fault))
+                    decided = decided or not waits
             return struck
 
 

@@ -8,22 +8,24 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from rotator.sandbox import openrouter_api, vault_api
-from rotator.sandbox.edge import Edge, cuttable_protocol
+from rotator.sandbox.edge import CuttableProtocol, Edge, cuttable_protocol
 from rotator.sandbox.faults import Calls, Faults
 from rotator.sandbox.openrouter_account import OpenRouterAccount
 from rotator.sandbox.openrouter_requests import ApiError
 from rotator.sandbox.vault_store import VaultError, VaultStore
 from rotator.sandbox.vault_tokens import VaultTokens
 
-_BACKLOG = 128
-_STOP_SECONDS = 30.0
+_PATIENCE_SECONDS = 30.0
+_TURNS = 10
 
 
 def _utc_now() -> datetime:
@@ -82,9 +84,11 @@ class Sandbox:
         """The tokens, policies and AppRoles of the Vault API."""
         self.vault_token = self.tokens.add_token()
         """A root token."""
-        self._servers: list[uvicorn.Server] = []
+        self._apis: list[tuple[uvicorn.Config, type[CuttableProtocol]]] = []
         self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
         self._add(self._openrouter_edge, host, openrouter_port)
         if with_vault:
             try:
@@ -107,20 +111,21 @@ class Sandbox:
 
     def start(self) -> Self:
         """Serve; calls may be sent once this returns."""
-        for listener in self._sockets:
-            listener.listen(_BACKLOG)  # a call that comes before the loop runs waits
-        self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
+        ready = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(ready)), name="sandbox", daemon=True
+        )
         self._thread.start()
+        if not ready.wait(_PATIENCE_SECONDS):
+            raise RuntimeError("the sandbox did not start")
         return self
 
     def stop(self) -> None:
         """Stop serving; open connections are closed. A second call does nothing."""
-        for server in self._servers:
-            server.force_exit = True
-            server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(_STOP_SECONDS)
-            self._thread = None
+        if self._thread is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(_PATIENCE_SECONDS)
+        self._thread = self._loop = None
         self._close_sockets()
 
     def __enter__(self) -> Self:
@@ -144,7 +149,7 @@ class Sandbox:
         for listener in self._sockets:
             listener.close()
 
-    def _add(self, edge: Callable[[Any], Edge], host: str, port: int) -> None:
+    def _add(self, edge: Callable[[type[CuttableProtocol]], Edge], host: str, port: int) -> None:
         protocol = cuttable_protocol()
         config = uvicorn.Config(
             edge(protocol),
@@ -154,14 +159,12 @@ class Sandbox:
             log_config=None,
             log_level="critical",
             access_log=False,
-            server_header=False,
-            date_header=False,  # the edge sends the simulated clock's
             timeout_keep_alive=60,
         )
         self._sockets.append(_loopback_socket(host, port))
-        self._servers.append(uvicorn.Server(config))
+        self._apis.append((config, protocol))
 
-    def _openrouter_edge(self, protocol: Any) -> Edge:
+    def _openrouter_edge(self, protocol: type[CuttableProtocol]) -> Edge:
         account = self.account
         return Edge(
             openrouter_api.openrouter_app(account),
@@ -175,7 +178,7 @@ class Sandbox:
             looks={"keys": account.all_keys},
         )
 
-    def _vault_edge(self, protocol: Any) -> Edge:
+    def _vault_edge(self, protocol: type[CuttableProtocol]) -> Edge:
         store = self.vault
         return Edge(
             vault_api.vault_app(store, self.tokens),
@@ -188,9 +191,20 @@ class Sandbox:
             error_body=lambda status: VaultError(status, "injected fault").body(),
         )
 
-    def _serve(self) -> None:
-        async def serve() -> None:
-            pairs = zip(self._servers, self._sockets, strict=True)
-            await asyncio.gather(*(server.serve([listener]) for server, listener in pairs))
-
-        asyncio.run(serve())
+    async def _serve(self, ready: threading.Event) -> None:
+        """Run uvicorn's protocol without its server, whose loop looks for a stop every 100 ms."""
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        servers: list[asyncio.Server] = []
+        for (config, protocol), listener in zip(self._apis, self._sockets, strict=True):
+            config.load()
+            make = partial(protocol, config=config, server_state=ServerState(), app_state={})
+            servers.append(await self._loop.create_server(make, sock=listener))
+        ready.set()
+        await self._stopping.wait()
+        for server in servers:
+            server.close()
+        for _ in range(_TURNS):  # A connection just accepted becomes known a few turns later.
+            for _, protocol in self._apis:
+                for transport in list(protocol.transports.values()):
+                    transport.abort()
+            await asyncio.sleep(0)
