@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from rotator.adapters.openrouter.text import label, printable
+from rotator.adapters.openrouter.text import clean, printable
 from rotator.adapters.openrouter.wire import Answer, Exchange, sendable
 from rotator.core.keys import CallerKey, IssuedKey, NewKey
 from rotator.core.target import LimitReset
@@ -139,7 +139,7 @@ class KeyReader:
         return CallerKey(
             is_management_key=flag if isinstance(flag, bool) else manages,
             expires_at=self._instant(data, "expires_at"),
-            label=label(text) if isinstance(text, str) else "",
+            label=clean(text) if isinstance(text, str) else "",
         )
 
     def _key(self, entry: Mapping[str, Any], key_hash: str) -> IssuedKey:
@@ -163,7 +163,7 @@ class KeyReader:
         disabled = entry.get("disabled")
         return IssuedKey(
             hash=key_hash,
-            name=label(name) if isinstance(name, str) else "",
+            name=printable(name) if isinstance(name, str) else "",
             disabled=disabled if isinstance(disabled, bool) else False,
             created_at=self._instant(entry, "created_at"),
             expires_at=self._instant(entry, "expires_at"),

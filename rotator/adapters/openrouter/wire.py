@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.cookiejar
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -26,6 +27,11 @@ from rotator import __version__
 from rotator.adapters.openrouter.text import clean
 from rotator.errors import ConfigurationError
 from rotator.secret import Secret
+
+# At DEBUG httpcore logs the headers of answers, which may repeat what was sent; at INFO httpx
+# logs a line for each call, where the audit trail has a better one.
+for _library in ("httpx", "httpcore"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 SMALL = 1024 * 1024
 """Bytes that the answer to any call but a listing may have."""
@@ -189,7 +195,8 @@ class _Received:
 
     def answer(self) -> Answer:
         cut = Answer(self.status, self.headers, bytes(self.body), whole=False)
-        delimited = "content-length" in self.headers or "transfer-encoding" in self.headers
+        marks = {"content-length", "transfer-encoding"}
+        delimited = self.status in {204, 304} or not marks.isdisjoint(self.headers)
         whole = self.finished and (delimited or cut.json() is not None)
         return Answer(self.status, self.headers, cut.body, whole=whole)
 
