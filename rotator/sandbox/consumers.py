@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit
 
+_IDLE_SECONDS = 20.0
 _COMPLETION = json.dumps(
     {"model": "sandbox/echo", "messages": [{"role": "user", "content": "ping"}]}
 )
@@ -43,7 +44,7 @@ class Failure:
     target: str
     at: datetime
     status: int
-    """HTTP status of the provider; 0 where no answer came, or no key was to be had."""
+    """HTTP status of the provider; 0 where no whole answer came, or no key was to be had."""
     what: str
     """In short: `HTTP 401`, the name of a network error, or `no key`."""
     key_hash: str | None
@@ -70,25 +71,33 @@ class Report:
 
 @dataclass(slots=True)
 class _Connection:
-    """One persistent connection, opened again after any failure."""
+    """One persistent connection, opened again after any failure or a longer pause.
+
+    A server closes an idle connection; a call that meets such an end would count as a failure.
+    """
 
     url: str
     timeout: float
     _open: http.client.HTTPConnection | None = None
+    _used_at: float = 0.0
 
     def call(
-        self, method: str, path: str, headers: dict[str, str], body: str | None = None
+        self, method: str, path: str, headers: dict[str, str], payload: str | None = None
     ) -> tuple[int, bytes]:
         """Return status and body; OSError or HTTPException where no whole answer came."""
         parts = urlsplit(self.url)
+        if time.monotonic() - self._used_at > _IDLE_SECONDS:
+            self.close()
         if self._open is None:
             https = parts.scheme == "https"
             kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
             self._open = kind(parts.hostname or "", parts.port, timeout=self.timeout)
         try:
-            self._open.request(method, parts.path + path, body, headers)
+            self._open.request(method, parts.path + path, payload, headers)
             answer = self._open.getresponse()
-            return answer.status, answer.read()
+            body = answer.read()
+            self._used_at = time.monotonic()
+            return answer.status, body
         except (OSError, http.client.HTTPException):
             self.close()
             raise
