@@ -172,6 +172,17 @@ class LedgerChange(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepSettled(Event):
+    """A step that another process began is settled: ``found`` or ``not_found``.
+
+    Its ``op`` is that of the step; it closes the intent, where there was one.
+    """
+
+    name: ClassVar[str] = "step.settled"
+    step: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetAttention(Event):
     """A target needs a person: its value is foreign, its old key is blocked, and the like.
 
@@ -282,6 +293,7 @@ CATALOGUE: tuple[type[Event], ...] = (
     SecretPublish,
     SecretFence,
     LedgerChange,
+    StepSettled,
     TargetAttention,
     OperatorCommand,
     Resync,

@@ -22,14 +22,14 @@ a full grace, a nonce without a key is forgotten, and the next publish is the fe
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rotator.core import edits
+from rotator.core.failures import Cause, failure_after
 from rotator.core.keys import IssuedKey
 from rotator.core.ledger import Claim, ClaimKind, Failure, KeyTerms, RetiringKey, ServedKey
 from rotator.core.marker import parse_marker
 from rotator.core.reasons import MEANING, Reason
-from rotator.core.schedule import backoff
 from rotator.core.snapshot import Snapshot
 from rotator.core.steps import (
     Enable,
@@ -51,30 +51,6 @@ VERSIONS_READ = 20
 """How many older versions of a secret are read at most; more count as unreadable."""
 
 
-def next_failure(
-    snapshot: Snapshot, now: datetime, reason: Reason, detail: str, after: timedelta | None = None
-) -> Failure:
-    """Return the failure to remember: one more in the row, with its time of retry.
-
-    The wait grows with the count, is at least `after` where the service named a delay,
-    and is never longer than half of what the served key has left.
-    """
-    book = snapshot.ledger.ledger
-    before = book.failure if book is not None else None
-    count = before.count + 1 if before is not None else 1
-    wait = backoff(count, snapshot.target.name)
-    served = book.served if book is not None else None
-    if served is not None and served.expires_at is not None and served.expires_at > now:
-        wait = min(wait, (served.expires_at - now) / 2)
-    return Failure(
-        reason=reason,
-        detail=detail,
-        since=before.since if before is not None else now,
-        count=count,
-        next_try=now + max(wait, after or timedelta()),
-    )
-
-
 def recover(snapshot: Snapshot, now: datetime) -> Plan:
     """Plan the end of the expired claim that the snapshot's ledger holds."""
     claim = snapshot.book.pending
@@ -85,7 +61,8 @@ def recover(snapshot: Snapshot, now: datetime) -> Plan:
         return _recover_rollback(snapshot, claim, now)
     if claim.kind is ClaimKind.FENCE:
         settle = Settle(claim, (("claim", True), ("fence", False)), None)
-        return _settled(settle, Record(edits.DropClaim()))
+        # A key that is gone is planned for anew, once another key proves the account right.
+    return _settled(settle, Record(edits.DropClaim()))
     return _recover_removal(snapshot, claim, now)
 
 
@@ -192,10 +169,9 @@ def _recover_rotation(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
         compromised = claim.reason is Reason.COMPROMISED
         promote = edits.Promote(replace(record, minted_by_us=True), compromised=compromised)
         return _settled(settle, Record(promote))
-    failure = next_failure(snapshot, now, Reason.CLAIM_EXPIRED, _lost(claim))
     if key is None:
-        return _settled(settle, *_give_up_nonce(snapshot, claim, now, failure))
-    return _retire_unserved(snapshot, claim, key, settle, failure, now)
+        return _settled(settle, *_give_up_nonce(snapshot, claim, now))
+    return _retire_unserved(snapshot, key, settle, now)
 
 
 def _key_of(snapshot: Snapshot, claim: Claim) -> IssuedKey | None:
@@ -208,15 +184,15 @@ def _key_of(snapshot: Snapshot, claim: Claim) -> IssuedKey | None:
     return snapshot.listing.keys.get(claim.key) if claim.key else None
 
 
-def _lost(claim: Claim) -> str:
-    """Say in one line what an expired claim means."""
-    return f"{MEANING[Reason.CLAIM_EXPIRED]} ({claim.kind} by {claim.holder})"
+def _lost(snapshot: Snapshot, claim: Claim, now: datetime) -> Failure:
+    """Return the failure to remember for an expired claim."""
+    detail = f"{MEANING[Reason.CLAIM_EXPIRED]} ({claim.kind} by {claim.holder})"
+    return failure_after(snapshot, Cause(Reason.CLAIM_EXPIRED, detail), now)
 
 
-def _give_up_nonce(
-    snapshot: Snapshot, claim: Claim, now: datetime, failure: Failure
-) -> tuple[Step, ...]:
+def _give_up_nonce(snapshot: Snapshot, claim: Claim, now: datetime) -> tuple[Step, ...]:
     """Nothing was minted, or will be born late."""
+    failure = _lost(snapshot, claim, now)
     if not snapshot.secret.live:
         return (Record(edits.DropClaim(failure)),)
     assert claim.nonce is not None
@@ -227,15 +203,10 @@ def _give_up_nonce(
     )
 
 
-def _retire_unserved(
-    snapshot: Snapshot,
-    claim: Claim,
-    key: IssuedKey,
-    settle: Settle,
-    failure: Failure,
-    now: datetime,
-) -> Plan:
+def _retire_unserved(snapshot: Snapshot, key: IssuedKey, settle: Settle, now: datetime) -> Plan:
     """A key was made and is not served: lost before, or replaced after, it was published."""
+    claim = settle.claim
+    failure = _lost(snapshot, claim, now)
     unmoved = snapshot.secret.same_version(claim.base_version, claim.base_created_time)
     entry = retiring_from(
         key,
@@ -320,10 +291,11 @@ def _recover_removal(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     if needs:
         return Plan(Reason.CLAIM_EXPIRED, needs=needs)
     assert look is not None
-    step = "disable" if claim.kind is ClaimKind.DISABLE else "delete"
+    disabling = claim.kind is ClaimKind.DISABLE
+    step, record = ("disable", "disabled") if disabling else ("delete", "removed")
     gone = look.key is None
-    found = gone or (step == "disable" and look.key is not None and look.key.disabled)
-    settle = Settle(claim, (("claim", True), (step, found), ("record", False)), claim.key)
+    found = gone or (disabling and look.key is not None and look.key.disabled)
+    settle = Settle(claim, (("claim", True), (step, found), (record, False)), claim.key)
     value = snapshot.secret.value
     served = (
         entry is not None
@@ -335,8 +307,7 @@ def _recover_removal(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
         promote = Record(edits.Promote(served_again(snapshot, entry, now), Reason.PUT_ASIDE))
         heal = (Enable(claim.key),) if look.key is not None and look.key.disabled else ()
         return Plan(Reason.DISABLED_BY_US, (settle, *heal, promote), urgent=bool(heal))
-    if look.key is None:
-        return _settled(settle, Record(edits.KeyRemoved(claim.key)))
-    if claim.kind is ClaimKind.DISABLE and look.key.disabled:
+    if disabling and look.key is not None and look.key.disabled:
         return _settled(settle, Record(edits.KeyDisabled(claim.key, now)))
+    # A key that is gone is planned for anew, once another key proves the account right.
     return _settled(settle, Record(edits.DropClaim()))

@@ -1,0 +1,222 @@
+"""Carry out one plan: its steps in order, stopping at the first that fails.
+
+There is no compensation and no resume pointer. A failure is remembered in the
+ledger where that can be done, and the next pass observes and plans anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from rotator.core import edits
+from rotator.core.failures import Cause, failure_after
+from rotator.core.ledger import ClaimKind, Failure
+from rotator.core.reasons import Reason
+from rotator.core.snapshot import LedgerSeen, SecretSeen
+from rotator.core.steps import (
+    CreateLedger,
+    Delete,
+    Disable,
+    Enable,
+    Fence,
+    MakeClaim,
+    Mint,
+    Plan,
+    PromoteMinted,
+    Publish,
+    Record,
+    RecordDisabled,
+    Settle,
+    Step,
+    TakeOverClaim,
+    Verify,
+)
+from rotator.engine.acting import append
+from rotator.engine.hand import Hand, StepFailed, change_ledger, create_ledger
+from rotator.engine.observe import Observation
+from rotator.engine.remove import delete, disable, enable, fence, look_again_if_stale
+from rotator.engine.rotate import mint, promote, publish, verify
+from rotator.engine.world import World, log
+from rotator.errors import (
+    AuditUnavailable,
+    OutcomeUnknown,
+    Refused,
+    RotatorError,
+    ServiceError,
+    Stopping,
+    Transient,
+    Unauthorised,
+)
+from rotator.events import Phase, Result, StepSettled
+
+_WRITES_TO_PROVIDER = frozenset({ClaimKind.ROTATE, ClaimKind.DISABLE, ClaimKind.DELETE})
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How carrying out a plan went.
+
+    Attributes:
+        ledger: the ledger as it now stands, as far as we know.
+        secret: the secret as we left it, or None where we did not write it.
+        done: names of the steps that succeeded.
+        touched: hashes of keys that were changed at OpenRouter.
+        failed: why the plan stopped, or None.
+        failure: what the ledger remembers of it, or None.
+    """
+
+    ledger: LedgerSeen
+    secret: SecretSeen | None
+    done: tuple[str, ...]
+    touched: tuple[str, ...]
+    failed: StepFailed | None = None
+    failure: Failure | None = None
+
+
+def execute(world: World, observation: Observation, plan: Plan) -> Execution:
+    """Carry out a plan's steps in order, and stop at the first failure.
+
+    Never raises a `ServiceError`: how it went is in the answer.
+    """
+    snapshot = observation.snapshot
+    claim = snapshot.claim
+    hand = Hand(
+        world=world,
+        observation=observation,
+        ledger=snapshot.ledger,
+        op=claim.op if claim is not None else snapshot.draft.op,
+        reason=plan.reason,
+    )
+    done: list[str] = []
+    try:
+        for step in plan.steps:
+            _carry_out(hand, step, plan)
+            done.append(type(step).__name__)
+    except (RotatorError, ServiceError) as error:
+        failed = _translated(error, step)
+        failure = _remember(hand, failed)
+        return Execution(hand.ledger, hand.secret, tuple(done), hand.touched, failed, failure)
+    return Execution(hand.ledger, hand.secret, tuple(done), hand.touched)
+
+
+def _carry_out(hand: Hand, step: Step, plan: Plan) -> None:
+    """Carry out one step."""
+    match step:
+        case CreateLedger(ledger):
+            create_ledger(hand, ledger)
+        case Record(edit):
+            change_ledger(hand, edit)
+        case MakeClaim():
+            _make_claim(hand, step, plan)
+        case TakeOverClaim(at):
+            started = hand.world.clock.monotonic()
+            change_ledger(hand, edits.TakeOver(hand.snapshot.identity.holder, at))
+            assert hand.ledger.ledger is not None  # just written
+            hand.claim, hand.claimed_at = hand.ledger.ledger.pending, started
+        case Mint():
+            mint(hand, step)
+        case Verify():
+            verify(hand)
+        case Publish():
+            publish(hand, step)
+        case PromoteMinted():
+            promote(hand, step)
+        case Fence():
+            fence(hand, step)
+        case Enable(key):
+            hand.world.pace.obtain(urgent=True)
+            enable(hand, key)
+        case Disable():
+            disable(hand, step)
+        case RecordDisabled(key):
+            change_ledger(hand, edits.KeyDisabled(key, hand.world.clock.now()))
+        case Delete():
+            delete(hand, step)
+        case Settle():
+            _settle(hand, step)
+
+
+def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
+    """Obtain a place for the write, make sure the look is still fresh, and claim."""
+    world = hand.world
+    if refused := world.fleet.refused():
+        raise StepFailed(Reason.UNAUTHORISED, refused)
+    if world.stopping():
+        raise StepFailed(Reason.STOPPING, quiet=True)
+    if step.claim.kind in _WRITES_TO_PROVIDER:
+        world.pace.obtain(urgent=plan.urgent)
+    for removal in plan.steps:
+        if isinstance(removal, Disable | Delete):
+            look_again_if_stale(hand, removal)
+    started = world.clock.monotonic()
+    claim = replace(step.claim, started_at=world.clock.now())
+    change_ledger(hand, edits.TakeClaim(claim))
+    hand.claim, hand.claimed_at = claim, started
+
+
+def _settle(hand: Hand, step: Settle) -> None:
+    """Write the outcomes that a dead process left open, under its own ``op``."""
+    for name, found in step.found:
+        event = StepSettled(
+            phase=Phase.OUTCOME,
+            op=f"{step.claim.op}/{name}",
+            target=hand.snapshot.target.name,
+            reason=step.claim.reason,
+            key_hash=step.key,
+            result=Result.FOUND if found else Result.NOT_FOUND,
+        )
+        append(hand.world, event)
+
+
+def _translated(error: RotatorError, step: Step) -> StepFailed:
+    """Turn what a step raised into the reason that the ledger and the operator see."""
+    match error:
+        case StepFailed():
+            return error
+        case AuditUnavailable():
+            return StepFailed(Reason.AUDIT_UNAVAILABLE, str(error))
+        case Stopping():
+            return StepFailed(Reason.STOPPING, str(error), quiet=True)
+        case OutcomeUnknown():
+            return StepFailed(Reason.UNKNOWN_OUTCOME, str(error))
+        case Unauthorised():
+            ending = edits.DropClaim() if isinstance(step, Mint | Disable | Delete) else None
+            return StepFailed(Reason.UNAUTHORISED, str(error), ending=ending)
+        case Transient():
+            return StepFailed(Reason.UNAVAILABLE, str(error), retry_after=error.retry_after)
+        case Refused():
+            return StepFailed(Reason.REFUSED, str(error))
+        case _:
+            raise error
+
+
+def _remember(hand: Hand, failed: StepFailed) -> Failure | None:
+    """Write the failure into the ledger, ending our claim where that is the truth.
+
+    Best effort: where Vault is what failed, the failure is kept by the caller alone.
+    """
+    snapshot, world = hand.snapshot, hand.world
+    failure = None
+    if not failed.quiet:
+        after = timedelta(seconds=failed.retry_after) if failed.retry_after else None
+        now = world.clock.now()
+        failure = failure_after(snapshot, Cause(failed.reason, failed.detail, after), now)
+    edit = _ending(hand, failed, failure)
+    if edit is None or hand.ledger.ledger is None:
+        return failure
+    try:
+        change_ledger(hand, edit)
+    except (RotatorError, ServiceError) as error:
+        log.warning("the failure could not be noted in the ledger: %s", error)
+    return failure
+
+
+def _ending(hand: Hand, failed: StepFailed, failure: Failure | None) -> edits.Edit | None:
+    """Return the edit to write after a failure, or None."""
+    if failed.reason in (Reason.CONFLICT, Reason.AUDIT_UNAVAILABLE) and failed.ending is None:
+        return None
+    ending = failed.ending if hand.claim is not None else None
+    if isinstance(ending, edits.DropClaim | edits.Abandon | edits.RetireKeys):
+        return replace(ending, failure=failure)
+    return edits.NoteFailure(failure) if failure is not None else None

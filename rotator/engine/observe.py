@@ -1,0 +1,221 @@
+"""The only reader: ports in, one snapshot out.
+
+The order is fixed: ledger, then (where one is needed) a listing, then the secret. An
+ambiguity is an error, an absence is a value. Plaintext that was read stays in the
+`Observation` and never enters the snapshot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from rotator.core.codec import Undecodable, decode_ledger
+from rotator.core.reasons import Reason
+from rotator.core.snapshot import (
+    Demand,
+    Draft,
+    LedgerSeen,
+    Listing,
+    Look,
+    SecretSeen,
+    Snapshot,
+    ValueSeen,
+)
+from rotator.core.steps import (
+    Need,
+    NeedListing,
+    NeedLook,
+    NeedProbe,
+    NeedValue,
+    NeedVersions,
+)
+from rotator.core.target import SecretRef, Target
+from rotator.engine.world import World, ledger_name
+from rotator.errors import Refused
+from rotator.ports import LedgerRecord, SecretVersion
+from rotator.secret import Secret, SecretFields
+
+
+@dataclass(slots=True)
+class Observation:
+    """A snapshot, with what must not be in it: plaintext, and monotonic times.
+
+    Attributes:
+        snapshot: the value that decisions are made from.
+        value: the target's secret as last read, or None.
+        looked_at: by hash, the monotonic time of the last GET.
+    """
+
+    snapshot: Snapshot
+    value: Secret | None = None
+    looked_at: dict[str, float] = field(default_factory=dict)
+
+
+def observe(
+    world: World, target: Target, *, demand: Demand | None = None, may_read_values: bool = True
+) -> Observation:
+    """Read a target's ledger and its secret's metadata: two calls to Vault.
+
+    Raises:
+        ServiceError: a read failed.
+    """
+    record = world.ledgers.read(ledger_name(target.name))
+    metadata = world.secrets.metadata(target.secret.path)
+    ledger = ledger_seen(record)
+    snapshot = Snapshot(
+        target=target,
+        identity=world.identity,
+        limits=world.limits,
+        draft=Draft(world.draw(), world.draw()),
+        vault_now=max(record.vault_time, metadata.vault_time),
+        ledger=ledger,
+        secret=SecretSeen(metadata.version, metadata.created_time, metadata.live),
+        served_by=world.fleet.served_by(),
+        dead=world.fleet.dead(),
+        demand=demand,
+        may_read_values=may_read_values,
+    )
+    note_served(world, snapshot)
+    return Observation(snapshot)
+
+
+def note_served(world: World, snapshot: Snapshot) -> None:
+    """Keep the process's index of served hashes up to date."""
+    book = snapshot.ledger.ledger
+    if snapshot.target.configured and book is not None:
+        world.fleet.serves(snapshot.target.name, book.served.hash if book.served else None)
+
+
+def ledger_seen(record: LedgerRecord) -> LedgerSeen:
+    """Decode a ledger, or say why it cannot be used."""
+    if record.document is None:
+        return LedgerSeen(record.version, record.created_time, None)
+    try:
+        ledger = decode_ledger(record.document)
+    except Undecodable as error:
+        trouble = Reason.LEDGER_NEWER if error.newer else Reason.LEDGER_UNREADABLE
+        return LedgerSeen(record.version, record.created_time, None, trouble, str(error))
+    return LedgerSeen(record.version, record.created_time, ledger)
+
+
+def satisfy(world: World, observation: Observation, needs: tuple[Need, ...]) -> None:
+    """Observe what a plan needs, and put it into the observation's snapshot.
+
+    Raises:
+        ServiceError: a read failed.
+    """
+    for need in sorted(needs, key=lambda each: not isinstance(each, NeedListing)):
+        match need:
+            case NeedListing(workspaces):
+                _list(world, observation, workspaces)
+            case NeedValue():
+                read_value(world, observation)
+            case NeedVersions(versions):
+                _read_versions(world, observation, versions)
+            case NeedLook(key):
+                look(world, observation, key)
+            case NeedProbe():
+                _probe(world, observation)
+
+
+def _list(world: World, observation: Observation, workspaces: frozenset[str]) -> None:
+    """Make a complete listing, begun now and so after the ledger was read."""
+    keys = world.issuer.list_keys(workspaces | workspaces_of(observation.snapshot))
+    listing = Listing({key.hash: key for key in keys}, fresh=True)
+    observation.snapshot = replace(observation.snapshot, listing=listing)
+
+
+def workspaces_of(snapshot: Snapshot) -> frozenset[str]:
+    """Return every workspace that a target's configuration and ledger name."""
+    found = {snapshot.target.key.workspace_id}
+    book = snapshot.ledger.ledger
+    if book is not None:
+        found |= {entry.workspace for entry in book.retiring}
+        found.add(book.served.workspace if book.served else None)
+        found.add(book.pending.workspace if book.pending else None)
+    return frozenset(each for each in found if each is not None)
+
+
+def read_value(world: World, observation: Observation) -> None:
+    """Read the target's secret with its value."""
+    snapshot = observation.snapshot
+    read = world.secrets.read(snapshot.target.secret.path)
+    observation.value = secret_of(read.fields, snapshot.target.secret)
+    observation.snapshot = replace(
+        snapshot,
+        vault_now=max(snapshot.vault_now, read.vault_time),
+        secret=secret_seen(read, snapshot.target.secret),
+    )
+
+
+def secret_of(fields: SecretFields | None, secret: SecretRef) -> Secret | None:
+    """Return the plaintext of the target's field, or None where there is no text."""
+    return fields.text(secret.field) if fields is not None else None
+
+
+def secret_seen(read: SecretVersion, secret: SecretRef) -> SecretSeen:
+    """Return what the snapshot may know of a read secret."""
+    if read.fields is None:
+        return SecretSeen(read.version, read.created_time, live=False)
+    text = read.fields.text(secret.field)
+    value = ValueSeen(
+        text.sha256() if text is not None else None,
+        odd=text is None and read.fields.has(secret.field),
+    )
+    return SecretSeen(read.version, read.created_time, live=True, value=value)
+
+
+def _read_versions(world: World, observation: Observation, versions: tuple[int, ...]) -> None:
+    """Read older versions; what cannot be read is noted as None."""
+    snapshot = observation.snapshot
+    found: dict[int, str | None] = dict(snapshot.versions)
+    for version in versions:
+        try:
+            read = world.secrets.read(snapshot.target.secret.path, version)
+        except Refused:
+            found[version] = None
+            continue
+        text = secret_of(read.fields, snapshot.target.secret)
+        found[version] = text.sha256() if text is not None else None
+    observation.snapshot = replace(snapshot, versions=found)
+
+
+def look(world: World, observation: Observation, key: str) -> None:
+    """Ask OpenRouter for one key."""
+    found = Look(world.issuer.get(key))
+    observation.looked_at[key] = world.clock.monotonic()
+    looks = {**observation.snapshot.looks, key: found}
+    observation.snapshot = replace(observation.snapshot, looks=looks)
+
+
+def _probe(world: World, observation: Observation) -> None:
+    """Ask, with the served value, whether OpenRouter accepts it."""
+    if observation.value is None:
+        read_value(world, observation)
+    works = observation.value is not None and world.issuer.whoami(observation.value) is not None
+    observation.snapshot = replace(observation.snapshot, served_works=works)
+
+
+def renewed(world: World, observation: Observation, ledger: LedgerSeen) -> Observation:
+    """Return the observation to plan from after a plan was carried out, without reading again.
+
+    Everything that we wrote ourselves is known; the ledger's version guards the rest.
+    """
+    snapshot = observation.snapshot
+    served = ledger.ledger.served if ledger.ledger is not None else None
+    secret = snapshot.secret
+    if served is not None and served.secret_version >= secret.version:
+        secret = SecretSeen(served.secret_version, served.secret_created_time, live=True)
+    fresh = replace(
+        snapshot,
+        draft=Draft(world.draw(), world.draw()),
+        ledger=ledger,
+        secret=secret,
+        looks={},
+        versions={},
+        served_works=None,
+        served_by=world.fleet.served_by(),
+        dead=world.fleet.dead(),
+    )
+    note_served(world, fresh)
+    return Observation(fresh)

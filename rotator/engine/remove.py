@@ -1,0 +1,215 @@
+"""The steps that enable, disable and delete a key, and the fence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rotator.core import edits
+from rotator.core.ledger import RetiringKey
+from rotator.core.reasons import Reason
+from rotator.core.removal import durations
+from rotator.core.retirement import Stage, standing
+from rotator.core.snapshot import SecretSeen
+from rotator.core.steps import Delete, Disable, Fence
+from rotator.engine.acting import act
+from rotator.engine.hand import Hand, StepFailed, change_ledger
+from rotator.engine.observe import look, secret_of
+from rotator.errors import CheckAndSetConflict, OutcomeUnknown, Refused, Transient
+from rotator.events import KeyDelete, KeyDisable, KeyEnable, Phase, SecretFence
+from rotator.ports import SecretVersion
+
+_LONGEST_FRESH = timedelta(seconds=10)
+_SHORTEST_FRESH = timedelta(seconds=1)
+
+
+def freshness(hand: Hand) -> float:
+    """Return for how many seconds a read or look allows a disable or delete.
+
+    At most ten seconds, half of the grace period and half of the quarantine, and not
+    under one second.
+    """
+    policy = durations(hand.snapshot)
+    longest = min(_LONGEST_FRESH, policy.grace / 2, policy.quarantine / 2)
+    return max(_SHORTEST_FRESH, longest).total_seconds()
+
+
+def look_again_if_stale(hand: Hand, step: Disable | Delete) -> None:
+    """Repeat the look that allowed a removal, if waiting for a place made it stale.
+
+    Raises:
+        StepFailed: the look no longer allows it; the next pass plans anew.
+    """
+    looked = hand.observation.looked_at.get(step.key)
+    if looked is not None and hand.world.clock.monotonic() - looked <= freshness(hand):
+        return
+    look(hand.world, hand.observation, step.key)
+    seen = hand.snapshot.looks[step.key].key
+    entry = hand.snapshot.book.entry(step.key)
+    if seen is None or entry is None:
+        raise StepFailed(Reason.GONE, quiet=True)
+    safe = hand.snapshot.safe_now(hand.world.clock.now())
+    place = standing(entry, durations(hand.snapshot), safe, seen)
+    if isinstance(step, Delete) and not seen.disabled:
+        raise StepFailed(Reason.ENABLED_BY_HAND, quiet=True)
+    if place.stage not in (Stage.DISABLE, Stage.DELETE):
+        raise StepFailed(Reason.STILL_USED, quiet=True)
+
+
+def disable(hand: Hand, step: Disable) -> None:
+    """Disable a key that a fresh read shows unserved; if it is served after all, enable it.
+
+    Raises:
+        StepFailed: the secret changed, or serves the key, or OpenRouter refused (the
+            claim ends); or the answer was lost (the claim stands until it expires).
+    """
+    _assert_unserved(hand, step)
+    event = KeyDisable(
+        phase=Phase.INTENT,
+        op=hand.step_op("disable"),
+        target=hand.snapshot.target.name,
+        reason=hand.reason,
+        key_hash=step.key,
+    )
+    hand.assert_time_left()
+    hand.touched = (*hand.touched, step.key)
+    _definite(lambda: act(hand.world, event, lambda: _set_disabled(hand, step.key, disabled=True)))
+    read = hand.world.secrets.read(step.secret.path)
+    if _serves(hand, step, read):
+        enable(hand, step.key)
+        raise StepFailed(Reason.STILL_SERVED, ending=edits.DropClaim(), quiet=True)
+
+
+def delete(hand: Hand, step: Delete) -> None:
+    """Delete a disabled key that a fresh read shows unserved.
+
+    Raises:
+        StepFailed: as `disable`.
+    """
+    _assert_unserved(hand, step)
+    event = KeyDelete(
+        phase=Phase.INTENT,
+        op=hand.step_op("delete"),
+        target=hand.snapshot.target.name,
+        reason=hand.reason,
+        key_hash=step.key,
+    )
+    hand.assert_time_left()
+    hand.touched = (*hand.touched, step.key)
+    _definite(lambda: act(hand.world, event, lambda: hand.world.issuer.delete(step.key)))
+
+
+def enable(hand: Hand, key: str) -> None:
+    """Enable a served key; this needs no claim.
+
+    Raises:
+        ServiceError: as the call raised it.
+    """
+    event = KeyEnable(
+        phase=Phase.INTENT,
+        op=hand.step_op("enable"),
+        target=hand.snapshot.target.name,
+        reason=Reason.DISABLED_BY_US,
+        key_hash=key,
+    )
+    hand.touched = (*hand.touched, key)
+    act(hand.world, event, lambda: _set_disabled(hand, key, disabled=False))
+
+
+def _set_disabled(hand: Hand, key: str, *, disabled: bool) -> None:
+    """Disable or enable, and drop what is said of the key: only its state matters here."""
+    hand.world.issuer.set_disabled(key, disabled)
+
+
+def _definite(call: object) -> None:
+    """Carry out a removal; a definite no ends the claim, a lost answer lets it expire."""
+    assert callable(call)
+    try:
+        call()
+    except OutcomeUnknown as error:
+        raise StepFailed(Reason.UNKNOWN_OUTCOME, str(error)) from None
+    except Transient as error:
+        raise StepFailed(
+            Reason.UNAVAILABLE, str(error), retry_after=error.retry_after, ending=edits.DropClaim()
+        ) from None
+    except Refused as error:
+        gone = error.status == 404
+        raise StepFailed(
+            Reason.GONE if gone else Reason.REFUSED,
+            str(error),
+            ending=edits.DropClaim(),
+            quiet=gone,
+        ) from None
+
+
+def _assert_unserved(hand: Hand, step: Disable | Delete) -> None:
+    """Read the secret, and refuse where it serves the key or is not as it was planned for."""
+    hand.assert_time_left()
+    started = hand.world.clock.monotonic()
+    read = hand.world.secrets.read(step.secret.path)
+    if hand.world.clock.monotonic() - started > freshness(hand):
+        started = hand.world.clock.monotonic()
+        read = hand.world.secrets.read(step.secret.path)
+    dropped = edits.DropClaim()
+    if _serves(hand, step, read):
+        raise StepFailed(Reason.STILL_SERVED, ending=dropped, quiet=True)
+    if read.fields is None:
+        raise StepFailed(Reason.NO_LIVE_VERSION, ending=dropped, quiet=True)
+    if hand.world.fleet.others_serving(step.key) - {hand.snapshot.target.name}:
+        raise StepFailed(Reason.STILL_SERVED, ending=dropped, quiet=True)
+    claim = hand.claim
+    own = step.secret.path == hand.snapshot.target.secret.path
+    base = (claim.base_version, claim.base_created_time) if claim is not None else None
+    if own and (read.version, read.created_time) != base:
+        raise StepFailed(Reason.READ_STALE, ending=dropped, quiet=True)
+    if hand.world.clock.monotonic() - started > freshness(hand):
+        raise StepFailed(Reason.READ_STALE, ending=dropped, quiet=True)
+
+
+def _serves(hand: Hand, step: Disable | Delete, read: SecretVersion) -> bool:
+    """Tell whether a read of the key's secret shows that it is served there."""
+    entry = _entry(hand, step.key)
+    text = secret_of(read.fields, step.secret)
+    return entry is not None and text is not None and text.sha256() == entry.value_sha256
+
+
+def _entry(hand: Hand, key: str) -> RetiringKey | None:
+    """Return the key's ledger entry."""
+    return hand.snapshot.book.entry(key)
+
+
+def fence(hand: Hand, step: Fence) -> None:
+    """Write the secret again unchanged, so that a late publish on the old version fails.
+
+    Raises:
+        StepFailed: it changed meanwhile; then the next pass sees that it moved.
+    """
+    read = hand.world.secrets.read(step.secret.path)
+    seen = hand.snapshot.secret
+    if read.fields is None or (read.version, read.created_time) != (
+        seen.version,
+        seen.created_time,
+    ):
+        raise StepFailed(Reason.READ_STALE, quiet=True, ending=None)
+    fields = read.fields
+    event = SecretFence(
+        phase=Phase.INTENT,
+        op=hand.step_op("fence"),
+        target=hand.snapshot.target.name,
+        reason=hand.reason,
+        path=step.secret.path,
+        base_version=read.version,
+    )
+    hand.assert_time_left()
+    try:
+        written = act(
+            hand.world,
+            event,
+            lambda: hand.world.secrets.write(step.secret.path, fields, read.version),
+            tell=lambda done: {"version": done.version},
+        )
+    except CheckAndSetConflict as error:
+        raise StepFailed(Reason.READ_STALE, str(error), quiet=True) from None
+    value = replace(seen, version=written.version, created_time=written.created_time)
+    hand.secret = SecretSeen(value.version, value.created_time, live=True, value=seen.value)
+    change_ledger(hand, edits.RenewClaim(written.version, written.created_time))

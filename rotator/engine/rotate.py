@@ -1,0 +1,299 @@
+"""The steps that make, prove and publish a new key, and record that it is served."""
+
+from __future__ import annotations
+
+from rotator.core import edits
+from rotator.core.keys import IssuedKey
+from rotator.core.ledger import RetiringKey, ServedKey
+from rotator.core.reasons import Reason
+from rotator.core.recovery import retiring_from, terms_of
+from rotator.core.snapshot import SecretSeen, ValueSeen
+from rotator.core.steps import Mint, PromoteMinted, Publish
+from rotator.core.target import SecretRef
+from rotator.engine.acting import act
+from rotator.engine.hand import Hand, StepFailed, change_ledger
+from rotator.engine.observe import read_value, secret_of
+from rotator.errors import (
+    CheckAndSetConflict,
+    OutcomeUnknown,
+    Refused,
+    ServiceError,
+    Transient,
+)
+from rotator.events import KeyCreate, KeyVerify, Phase, SecretPublish
+from rotator.ports import SecretVersion, Written
+from rotator.secret import Secret, SecretFields
+
+_PUBLISH_TRIES = 4
+_VERIFY_PAUSES = (1.0, 2.0, 4.0, 8.0)
+_VAULT_PAUSES = (1.0, 2.0, 4.0, 8.0)
+
+
+def mint(hand: Hand, step: Mint) -> None:
+    """Create the key, once.
+
+    Raises:
+        StepFailed: it was refused (the claim ends), is unknown (the claim stands until
+            it expires), or is not what was asked for (the key is given up).
+    """
+    hand.assert_time_left()
+    new, world = step.new, hand.world
+    event = KeyCreate(
+        phase=Phase.INTENT,
+        op=hand.step_op("mint"),
+        target=hand.snapshot.target.name,
+        reason=hand.reason,
+        key_name=new.name,
+        limit=new.limit,
+        limit_reset=new.limit_reset,
+        expires_at=new.expires_at,
+        workspace_id=new.workspace_id,
+    )
+
+    def create() -> IssuedKey:
+        hand.minted = world.issuer.create(new)
+        return hand.minted.key
+
+    try:
+        patience = max(0.0, hand.time_left())
+        act(world, event, create, patience=patience, tell=lambda key: {"key_hash": key.hash})
+    except OutcomeUnknown as error:
+        raise StepFailed(Reason.MINT_UNKNOWN, str(error)) from None
+    except Transient as error:
+        dropped = edits.DropClaim()
+        raise StepFailed(
+            Reason.UNAVAILABLE, str(error), retry_after=error.retry_after, ending=dropped
+        ) from None
+    except Refused as error:
+        raise StepFailed(Reason.MINT_REFUSED, str(error), ending=edits.DropClaim()) from None
+    _check_order(hand, step)
+    minted, claim = hand.in_hand, hand.our_claim
+    digest = minted.secret.sha256()
+    if digest != minted.key.hash:
+        base = (claim.base_version, claim.base_created_time)
+        change_ledger(hand, edits.RenewClaim(*base, key=minted.key.hash, value_sha256=digest))
+
+
+def _check_order(hand: Hand, step: Mint) -> None:
+    """Give the key up where its limit is not the one that was asked for."""
+    key, new = hand.in_hand.key, step.new
+    if key.limits_known and (key.limit, key.limit_reset) != (new.limit, new.limit_reset):
+        detail = f"asked for limit {new.limit} {new.limit_reset}, got {key.limit} {key.limit_reset}"
+        raise StepFailed(Reason.NOT_AS_ORDERED, detail, ending=_give_up(hand))
+
+
+def _give_up(hand: Hand) -> edits.Abandon:
+    """Return the edit that abandons the key in hand: never sent to Vault, or refused there."""
+    nonce = hand.our_claim.nonce
+    assert nonce is not None  # a claimed rotation has one
+    return edits.Abandon(nonce, _entry_in_hand(hand, Reason.NEVER_SERVED))
+
+
+def _entry_in_hand(hand: Hand, why: Reason) -> RetiringKey:
+    """Return the retiring entry of the key in hand."""
+    return retiring_from(
+        hand.in_hand.key,
+        hand.snapshot.target.secret,
+        since=hand.world.clock.now(),
+        why=why,
+        value_sha256=hand.in_hand.secret.sha256(),
+    )
+
+
+def verify(hand: Hand) -> None:
+    """Prove that the new key works; it is asked again until half of the claim is gone.
+
+    Raises:
+        StepFailed: it is refused. Where the served key is refused as well, that is an
+            outage and says nothing about the key.
+    """
+    minted, world = hand.in_hand, hand.world
+    event = KeyVerify(
+        phase=Phase.INTENT,
+        op=hand.step_op("verify"),
+        target=hand.snapshot.target.name,
+        reason=hand.reason,
+        key_hash=minted.key.hash,
+    )
+
+    def prove() -> None:
+        pauses = iter(_VERIFY_PAUSES)
+        while (trouble := _trouble_with(hand, minted.secret)) is not None:
+            pause = next(pauses, _VERIFY_PAUSES[-1])
+            if hand.time_left(0.5) < pause or world.stopping():
+                raise trouble
+            world.clock.sleep(pause)
+
+    try:
+        act(world, event, prove, patience=hand.patience())
+    except ServiceError as error:
+        reason = Reason.NEW_KEY_REFUSED if _served_works(hand) else Reason.OUTAGE
+        raise StepFailed(reason, str(error), ending=_give_up(hand)) from None
+
+
+def _trouble_with(hand: Hand, secret: Secret) -> ServiceError | None:
+    """Ask a key about itself; return what is wrong, or None where it works."""
+    try:
+        caller = hand.world.issuer.whoami(secret)
+    except ServiceError as error:
+        return error
+    if caller is None:
+        return Refused("openrouter", "verify the new key", "it is not accepted", status=401)
+    return None
+
+
+def _served_works(hand: Hand) -> bool:
+    """Tell whether the key that is served now is accepted; a first key has nothing to compare."""
+    if hand.snapshot.book.served is None:
+        return True
+    try:
+        read_value(hand.world, hand.observation)
+        value = hand.observation.value
+        return value is not None and hand.world.issuer.whoami(value) is not None
+    except ServiceError:
+        return False
+
+
+def publish(hand: Hand, step: Publish) -> None:
+    """Write the new key's plaintext to the target's field, and read it back.
+
+    Raises:
+        StepFailed: somebody changed the field meanwhile (the key is given up), the
+            answer was lost (recovery decides), or Vault stayed away.
+    """
+    pauses = iter(_VAULT_PAUSES)
+    conflicts = 0
+    while hand.published is None:
+        hand.assert_time_left()
+        try:
+            _publish_once(hand, step.secret)
+        except CheckAndSetConflict as error:
+            conflicts += 1
+            if conflicts >= _PUBLISH_TRIES:
+                raise StepFailed(Reason.CONFLICT, str(error), ending=_give_up(hand)) from None
+        except OutcomeUnknown as error:
+            _settle_publish(hand, step.secret, str(error))
+        except Transient as error:
+            pause = next(pauses, _VAULT_PAUSES[-1])
+            if hand.time_left() < pause:
+                raise StepFailed(Reason.UNAVAILABLE, str(error)) from None
+            hand.world.clock.sleep(pause)
+    _note_published(hand, step.secret)
+
+
+def _publish_once(hand: Hand, secret: SecretRef) -> None:
+    """Read the secret, make sure that our field is as it was, and write it on that version."""
+    read = hand.world.secrets.read(secret.path)
+    _check_base(hand, secret, read)
+    fields = (read.fields or SecretFields({})).with_text(secret.field, hand.in_hand.secret)
+    event = SecretPublish(
+        phase=Phase.INTENT,
+        op=hand.step_op("publish"),
+        target=hand.snapshot.target.name,
+        reason=hand.reason,
+        key_hash=hand.in_hand.key.hash,
+        path=secret.path,
+        field=secret.field,
+        base_version=read.version,
+    )
+    hand.assert_time_left()
+    hand.published = act(
+        hand.world,
+        event,
+        lambda: hand.world.secrets.write(secret.path, fields, read.version),
+        patience=hand.patience(),
+        tell=lambda done: {"version": done.version},
+    )
+
+
+def _check_base(hand: Hand, secret: SecretRef, read: SecretVersion) -> None:
+    """Where the secret moved, renew the claim if only other fields changed, else give up."""
+    claim = hand.our_claim
+    if (read.version, read.created_time) == (claim.base_version, claim.base_created_time):
+        return
+    text = secret_of(read.fields, secret)
+    digest = text.sha256() if text is not None else None
+    served = hand.snapshot.book.served
+    odd = text is None and read.fields is not None and read.fields.has(secret.field)
+    foreign = hand.snapshot.book.foreign is not None
+    if odd or foreign or digest != (served.value_sha256 if served is not None else None):
+        detail = f"{secret} was changed while its key was being replaced"
+        raise StepFailed(Reason.FIELD_CHANGED, detail, ending=_give_up(hand))
+    change_ledger(hand, edits.RenewClaim(read.version, read.created_time))
+
+
+def _settle_publish(hand: Hand, secret: SecretRef, detail: str) -> None:
+    """Find out what a publish did whose answer was lost.
+
+    A read that shows our value is success. One that still shows the base leaves the
+    claim to its expiry, since the write may land late. Anything else means that our key
+    may have been served for a while: it retires with a full grace.
+    """
+    failed = StepFailed(Reason.PUBLISH_UNKNOWN, detail)
+    try:
+        read = hand.world.secrets.read(secret.path)
+    except ServiceError:
+        raise failed from None
+    text = secret_of(read.fields, secret)
+    if text is not None and text.sha256() == hand.in_hand.secret.sha256():
+        now = hand.world.clock.now()
+        hand.published = Written(read.version, read.created_time or now, read.vault_time)
+        return
+    base = (hand.our_claim.base_version, hand.our_claim.base_created_time)
+    if (read.version, read.created_time) != base:
+        failed.ending = edits.RetireKeys((_entry_in_hand(hand, Reason.MAYBE_SERVED),))
+    raise failed
+
+
+def _note_published(hand: Hand, secret: SecretRef) -> None:
+    """Read the secret back; an older version than the one just written is a stale read."""
+    written, minted = hand.published, hand.in_hand
+    assert written is not None  # the caller has just published
+    hand.secret = SecretSeen(
+        written.version, written.created_time, live=True, value=ValueSeen(minted.secret.sha256())
+    )
+    try:
+        read = hand.world.secrets.read(secret.path)
+    except ServiceError:
+        return  # The write was acknowledged; the next pass reads again.
+    text = secret_of(read.fields, secret)
+    digest = text.sha256() if text is not None else None
+    if read.version == written.version and digest != minted.secret.sha256():
+        detail = f"{secret} version {read.version} does not read back as it was written"
+        raise StepFailed(Reason.PUBLISH_UNKNOWN, detail)
+
+
+def promote(hand: Hand, step: PromoteMinted) -> None:
+    """Record that the published key is the served one; tried again while the claim lasts.
+
+    Raises:
+        StepFailed: Vault stayed away; the claim's recovery promotes it.
+    """
+    key, claim, written = hand.in_hand.key, hand.our_claim, hand.published
+    assert written is not None  # the plan publishes first
+    minted_at = key.created_at or claim.started_at
+    served = ServedKey(
+        hash=key.hash,
+        value_sha256=hand.in_hand.secret.sha256(),
+        minted_by_us=True,
+        workspace=key.workspace_id or claim.workspace,
+        minted_at=minted_at,
+        claimed_at=claim.started_at,
+        published_at=written.created_time,
+        due_from=minted_at,
+        secret_version=written.version,
+        secret_created_time=written.created_time,
+        expires_at=key.expires_at,
+        terms=terms_of(key),
+    )
+    edit = edits.Promote(served, compromised=step.compromised)
+    pauses = iter(_VAULT_PAUSES)
+    while True:
+        try:
+            change_ledger(hand, edit)
+            return
+        except Transient as error:
+            pause = next(pauses, _VAULT_PAUSES[-1])
+            if hand.time_left() < pause:
+                raise StepFailed(Reason.UNAVAILABLE, str(error)) from None
+            hand.world.clock.sleep(pause)

@@ -1,0 +1,131 @@
+"""What all parts of the engine share: the ports, who we are, and what is known of the fleet."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rotator.core.snapshot import Identity, Limits
+from rotator.engine.pace import Pace
+from rotator.ports import AuditSink, Clock, KeyIssuer, LedgerStore, SecretStore
+
+log = logging.getLogger("rotator.engine")
+
+
+class Fleet:
+    """What this process knows of all targets together. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        """Start knowing nothing."""
+        self._lock = threading.Lock()
+        self._served: dict[str, str] = {}
+        self._dead: set[str] = set()
+        self._refused: str | None = None
+        self._reported: set[tuple[str, str, str | None]] = set()
+
+    def serves(self, target: str, key_hash: str | None) -> None:
+        """Note which key a configured target serves, or that it serves none."""
+        with self._lock:
+            if key_hash is None:
+                self._served.pop(target, None)
+            else:
+                self._served[target] = key_hash
+
+    def forget(self, target: str) -> None:
+        """Drop a target that is configured no more."""
+        self.serves(target, None)
+
+    def served_by(self) -> Mapping[str, frozenset[str]]:
+        """Return the targets that serve each hash, as last known."""
+        found: dict[str, set[str]] = {}
+        with self._lock:
+            for target, key_hash in self._served.items():
+                found.setdefault(key_hash, set()).add(target)
+        return {key_hash: frozenset(names) for key_hash, names in found.items()}
+
+    def others_serving(self, key_hash: str) -> frozenset[str]:
+        """Return the targets that serve one hash, as last known."""
+        with self._lock:
+            return frozenset(name for name, each in self._served.items() if each == key_hash)
+
+    def died(self, target: str) -> None:
+        """Note that a target's served key was found dead."""
+        with self._lock:
+            self._dead.add(target)
+
+    def lives(self, target: str) -> None:
+        """Note that a target's served key works after all."""
+        with self._lock:
+            self._dead.discard(target)
+
+    def dead(self) -> frozenset[str]:
+        """Return the targets found dead since the last resync began."""
+        with self._lock:
+            return frozenset(self._dead)
+
+    def begin_resync(self, dead: frozenset[str]) -> None:
+        """Count the dead afresh, beginning with those that a listing shows at once."""
+        with self._lock:
+            self._dead = set(dead)
+
+    def refuse(self, why: str | None) -> None:
+        """Stop all changes because our own credential is refused, or allow them again (None)."""
+        with self._lock:
+            self._refused = why
+
+    def refused(self) -> str | None:
+        """Return why all changes are stopped, or None."""
+        with self._lock:
+            return self._refused
+
+    def first_report(self, target: str, reason: str, key: str | None) -> bool:
+        """Tell whether something about a target was not reported before by this process."""
+        with self._lock:
+            new = (target, reason, key) not in self._reported
+            self._reported.add((target, reason, key))
+            return new
+
+    def report_over(self, target: str, still: frozenset[tuple[str, str | None]]) -> None:
+        """Forget reports about a target that no longer hold, so that they can come again."""
+        with self._lock:
+            self._reported = {
+                each for each in self._reported if each[0] != target or (each[1], each[2]) in still
+            }
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports and the shared state, handed to every part of the engine.
+
+    Attributes:
+        clock: the time.
+        issuer: OpenRouter.
+        secrets: the secrets that consumers read.
+        ledgers: our own documents.
+        audit: the audit trail.
+        identity: who is acting.
+        limits: settings that decisions depend on.
+        pace: how fast writes may go to OpenRouter.
+        draw: returns 16 random hex digits.
+        stopping: tells whether the process was asked to stop.
+        fleet: what is known of all targets together.
+    """
+
+    clock: Clock
+    issuer: KeyIssuer
+    secrets: SecretStore
+    ledgers: LedgerStore
+    audit: AuditSink
+    identity: Identity
+    limits: Limits
+    pace: Pace
+    draw: Callable[[], str]
+    stopping: Callable[[], bool] = lambda: False
+    fleet: Fleet = field(default_factory=Fleet)
+
+
+def ledger_name(target: str) -> str:
+    """Return the name of a target's ledger under the state prefix."""
+    return f"targets/{target}"
