@@ -61,8 +61,7 @@ def recover(snapshot: Snapshot, now: datetime) -> Plan:
         return _recover_rollback(snapshot, claim, now)
     if claim.kind is ClaimKind.FENCE:
         settle = Settle(claim, (("claim", True), ("fence", False)), None)
-        # A key that is gone is planned for anew, once another key proves the account right.
-    return _settled(settle, Record(edits.DropClaim()))
+        return _settled(settle, Record(edits.DropClaim()))
     return _recover_removal(snapshot, claim, now)
 
 
