@@ -1,8 +1,9 @@
-"""Every change that a ledger can undergo, as a frozen value with a pure `apply`.
+"""Changes of a ledger by our own work, each a frozen value with a pure `apply`.
 
 An edit can be applied again to a newer version of the ledger (an operator may have
 put a hold in meanwhile), so none of them carries a whole ledger. `change` is what
-the audit trail calls it.
+the audit trail calls it. Those that follow a person's hand are in
+`rotator.core.hand_edits`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,7 @@ from rotator.core.ledger import (
     Claim,
     ClaimKind,
     Failure,
-    ForeignValue,
-    Hold,
     Ledger,
-    PutBack,
     RetiringKey,
     ServedKey,
 )
@@ -55,8 +53,8 @@ def retire(served: ServedKey, secret: SecretRef, *, since: datetime, why: Reason
     )
 
 
-def _retire_served(ledger: Ledger, *, since: datetime, why: Reason) -> Ledger:
-    """Move the served key into `retiring`, if there is one."""
+def retire_served(ledger: Ledger, *, since: datetime, why: Reason) -> Ledger:
+    """Return a ledger whose served key, if there is one, has moved into `retiring`."""
     if ledger.served is None:
         return ledger
     entry = retire(ledger.served, ledger.secret, since=since, why=why)
@@ -170,7 +168,7 @@ class Promote:
     def apply(self, ledger: Ledger) -> Ledger:
         """Swap the keys and end the claim."""
         if ledger.served is not None and ledger.served.hash != self.served.hash:
-            ledger = _retire_served(ledger, since=self.served.published_at, why=self.why)
+            ledger = retire_served(ledger, since=self.served.published_at, why=self.why)
         ledger = ledger.without_entry(self.served.hash)
         if self.compromised:
             doomed = tuple(replace(each, why=Reason.COMPROMISED) for each in ledger.retiring)
@@ -323,103 +321,3 @@ class GraceAfresh:
         if entry is None:
             return ledger
         return ledger.with_entry(replace(entry, since=self.at, quiet_since=None))
-
-
-@dataclass(frozen=True, slots=True)
-class ValueSeen:
-    """The secret moved by another hand: what is served now, and what that means for the rest.
-
-    Attributes:
-        served: the key that the value is, or None.
-        foreign: set where the value is no key of the account.
-        why: why the former served key retires, if it is another.
-        at: when it was noticed.
-        fresh_grace: hashes of retiring keys that were served in between.
-        put_back: where a known key was put back.
-        hold: where that happened twice within one period.
-    """
-
-    change: ClassVar[str] = "value_seen"
-
-    served: ServedKey | None
-    foreign: ForeignValue | None
-    why: Reason
-    at: datetime
-    fresh_grace: frozenset[str] = frozenset()
-    put_back: PutBack | None = None
-    hold: Hold | None = None
-
-    def apply(self, ledger: Ledger) -> Ledger:
-        """Follow the secret."""
-        before = ledger.served
-        if before is not None and (self.served is None or self.served.hash != before.hash):
-            ledger = _retire_served(ledger, since=self.at, why=self.why)
-        if self.served is not None:
-            ledger = ledger.without_entry(self.served.hash)
-        for entry in ledger.retiring:
-            if entry.hash in self.fresh_grace:
-                ledger = ledger.with_entry(replace(entry, since=self.at, quiet_since=None))
-        return replace(
-            ledger,
-            served=self.served,
-            foreign=self.foreign,
-            put_back=self.put_back or ledger.put_back,
-            hold=ledger.hold or self.hold,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The configuration names another path or field; what was served at the old one stays there."""
-
-    change: ClassVar[str] = "moved"
-
-    secret: SecretRef
-    at: datetime
-
-    def apply(self, ledger: Ledger) -> Ledger:
-        """Leave the served key behind and start with nothing served."""
-        ledger = _retire_served(ledger, since=self.at, why=Reason.LEFT_BEHIND)
-        return replace(ledger, secret=self.secret, foreign=None, put_back=None)
-
-
-@dataclass(frozen=True, slots=True)
-class SetHold:
-    """An operator holds the target."""
-
-    change: ClassVar[str] = "hold"
-
-    hold: Hold
-
-    def apply(self, ledger: Ledger) -> Ledger:
-        """Set the hold."""
-        return replace(ledger, hold=self.hold)
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """An operator releases the target; failures are forgotten with it."""
-
-    change: ClassVar[str] = "release"
-
-    def apply(self, ledger: Ledger) -> Ledger:
-        """Clear hold, paste-back history and failure."""
-        return replace(ledger, hold=None, put_back=None, failure=None)
-
-
-@dataclass(frozen=True, slots=True)
-class RetireByHand:
-    """An operator retires old keys now, without waiting for grace or proof."""
-
-    change: ClassVar[str] = "retire"
-
-    keys: frozenset[str]
-
-    def apply(self, ledger: Ledger) -> Ledger:
-        """Mark the entries."""
-        for entry in ledger.retiring:
-            if entry.hash in self.keys:
-                ledger = ledger.with_entry(
-                    replace(entry, why=Reason.RETIRED, enabled_by_hand=False)
-                )
-        return ledger

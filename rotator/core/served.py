@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from rotator.core import edits
+from rotator.core import hand_edits
 from rotator.core.checks import too_many_dead
 from rotator.core.keys import IssuedKey
 from rotator.core.ledger import (
@@ -74,7 +74,7 @@ def follow_path(snapshot: Snapshot, now: datetime) -> Plan | None:
     """Plan the change of path or field: the new path starts as a first key."""
     if not snapshot.target.configured or snapshot.book.secret == snapshot.target.secret:
         return None
-    return Plan(Reason.MOVED, (Record(edits.Moved(snapshot.target.secret, now)),))
+    return Plan(Reason.MOVED, (Record(hand_edits.Moved(snapshot.target.secret, now)),))
 
 
 def follow_value(snapshot: Snapshot, now: datetime) -> Plan | None:
@@ -156,7 +156,7 @@ def _fresh_grace(snapshot: Snapshot) -> frozenset[str]:
 
 def _seen(snapshot: Snapshot, now: datetime, served: ServedKey | None, why: Reason) -> Plan:
     """Plan the record of what the secret now holds."""
-    edit = edits.ValueSeen(served, None, why, now, _fresh_grace(snapshot))
+    edit = hand_edits.ValueSeen(served, None, why, now, _fresh_grace(snapshot))
     return Plan(why, (Record(edit),))
 
 
@@ -168,7 +168,7 @@ def _foreign(snapshot: Snapshot, now: datetime) -> Plan | None:
         return None
     foreign = ForeignValue(*version, since=known.since if known is not None else now)
     why = Reason.FOREIGN_REPLACED
-    edit = edits.ValueSeen(None, foreign, why, now, _fresh_grace(snapshot))
+    edit = hand_edits.ValueSeen(None, foreign, why, now, _fresh_grace(snapshot))
     return Plan(Reason.FOREIGN_VALUE, (Record(edit),))
 
 
@@ -183,7 +183,7 @@ def _put_back(snapshot: Snapshot, now: datetime, served: ServedKey) -> Plan:
             "rotator",
             now,
         )
-    edit = edits.ValueSeen(
+    edit = hand_edits.ValueSeen(
         served,
         None,
         Reason.PUT_ASIDE,

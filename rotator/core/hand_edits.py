@@ -1,0 +1,116 @@
+"""Changes of a ledger that follow a person's hand: on the secret, the configuration or a command.
+
+They are edits like those of `rotator.core.edits`, and can be applied again to a newer
+version of the ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import ClassVar
+
+from rotator.core.edits import retire_served
+from rotator.core.ledger import ForeignValue, Hold, Ledger, PutBack, ServedKey
+from rotator.core.reasons import Reason
+from rotator.core.target import SecretRef
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSeen:
+    """The secret moved by another hand: what is served now, and what that means for the rest.
+
+    Attributes:
+        served: the key that the value is, or None.
+        foreign: set where the value is no key of the account.
+        why: why the former served key retires, if it is another.
+        at: when it was noticed.
+        fresh_grace: hashes of retiring keys that were served in between.
+        put_back: where a known key was put back.
+        hold: where that happened twice within one period.
+    """
+
+    change: ClassVar[str] = "value_seen"
+
+    served: ServedKey | None
+    foreign: ForeignValue | None
+    why: Reason
+    at: datetime
+    fresh_grace: frozenset[str] = frozenset()
+    put_back: PutBack | None = None
+    hold: Hold | None = None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Follow the secret."""
+        before = ledger.served
+        if before is not None and (self.served is None or self.served.hash != before.hash):
+            ledger = retire_served(ledger, since=self.at, why=self.why)
+        if self.served is not None:
+            ledger = ledger.without_entry(self.served.hash)
+        for entry in ledger.retiring:
+            if entry.hash in self.fresh_grace:
+                ledger = ledger.with_entry(replace(entry, since=self.at, quiet_since=None))
+        return replace(
+            ledger,
+            served=self.served,
+            foreign=self.foreign,
+            put_back=self.put_back or ledger.put_back,
+            hold=ledger.hold or self.hold,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The configuration names another path or field; what was served at the old one stays there."""
+
+    change: ClassVar[str] = "moved"
+
+    secret: SecretRef
+    at: datetime
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Leave the served key behind and start with nothing served."""
+        ledger = retire_served(ledger, since=self.at, why=Reason.LEFT_BEHIND)
+        return replace(ledger, secret=self.secret, foreign=None, put_back=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SetHold:
+    """An operator holds the target."""
+
+    change: ClassVar[str] = "hold"
+
+    hold: Hold
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Set the hold."""
+        return replace(ledger, hold=self.hold)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An operator releases the target; failures are forgotten with it."""
+
+    change: ClassVar[str] = "release"
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Clear hold, paste-back history and failure."""
+        return replace(ledger, hold=None, put_back=None, failure=None)
+
+
+@dataclass(frozen=True, slots=True)
+class RetireByHand:
+    """An operator retires old keys now, without waiting for grace or proof."""
+
+    change: ClassVar[str] = "retire"
+
+    keys: frozenset[str]
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Mark the entries."""
+        for entry in ledger.retiring:
+            if entry.hash in self.keys:
+                ledger = ledger.with_entry(
+                    replace(entry, why=Reason.RETIRED, enabled_by_hand=False)
+                )
+        return ledger
