@@ -30,11 +30,11 @@ _TOKENS = (
 _IN_TEXT = tuple((re.compile(shape, re.ASCII), mask) for shape, mask in _TOKENS)
 _IN_BYTES = tuple((re.compile(shape.encode()), mask.encode()) for shape, mask in _TOKENS)
 
+# What follows a telling name, where it has a scheme before it or looks like more than a word.
 _NAMED = re.compile(
-    r"(?i)\b(authorization|x-vault-token|client_token|secret_id|secret-id|password|passwd"
-    r"|management_key)\b"
-    r"(b?['\"]?\s*[:=,]\s*b?['\"]?)"
-    r"(?:(?:bearer|basic)\s+)?[^\s'\",;)}\]]+",
+    r"(?i)\b(authorization|x-vault-token|client_token|secret[_-]id|password|management_key)"
+    r"(b?['\"]?\s*[:=]\s*b?['\"]?|['\"]\s*,\s*b?['\"])"
+    r"((?:basic|bearer|token)\s+[^\s'\",;)}\]]+|(?=[^\s'\",;)}\]]*\d)[^\s'\",;)}\]]{8,})",
     re.ASCII,
 )
 
