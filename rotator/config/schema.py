@@ -12,6 +12,7 @@ from datetime import timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -27,7 +28,7 @@ from pydantic import (
 
 from rotator.config import text
 from rotator.core.durations import LEGAL, parse_duration
-from rotator.core.target import SecretRef
+from rotator.core.target import Blackout, SecretRef, Window
 
 LEAST_DEAD = 3
 """So many dead targets are always believed, however few targets there are."""
@@ -60,10 +61,18 @@ class Listen:
     port: int
 
 
+_READY = (timedelta, Path, ZoneInfo, SecretRef, Window, Blackout, Listen, type(None))
+
+
 def reads(reader: Callable[[str], Any], example: str) -> PlainValidator:
-    """Return a validator that takes text only and hands it to a reader."""
+    """Return a validator that takes text only and hands it to a reader.
+
+    A value of the type that it makes passes as it is; a TOML file has none such.
+    """
 
     def read(value: object) -> Any:
+        if isinstance(value, _READY):
+            return value
         if not isinstance(value, str):
             raise ValueError(f'must be text in quotes, as in "{example}"')  # noqa: TRY004 - pydantic's way
         return reader(value)
@@ -87,6 +96,8 @@ def _positive(value: str) -> timedelta:
 
 def _max_dead(value: object) -> MaxDead:
     help_text = f'must be a share such as "10%", or a number of targets, at least {LEAST_DEAD}'
+    if isinstance(value, MaxDead):
+        return value
     if isinstance(value, int) and not isinstance(value, bool) and value >= LEAST_DEAD:
         return MaxDead(count=value)
     if isinstance(value, str) and value.endswith("%"):
