@@ -19,8 +19,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotator.sandbox import openrouter_requests as read
-from rotator.sandbox.openrouter_key import KeyRecord, day_start, render_time
+from rotator.sandbox.openrouter_key import KeyRecord, day_start
 from rotator.sandbox.openrouter_requests import ApiError
+from rotator.sandbox.openrouter_workspace import Workspace
 
 PAGE = 100
 """Keys on a page of the listing."""
@@ -37,16 +38,6 @@ def mask(plaintext: str) -> str:
     """Return a key's label: its prefix, three characters, and the last three."""
     head, _, body = plaintext.rpartition("-")
     return f"{head}-{body[:3]}...{body[-3:]}"
-
-
-@dataclass(slots=True)
-class Workspace:
-    """A workspace of the account."""
-
-    id: str
-    name: str
-    slug: str
-    created_at: datetime
 
 
 @dataclass(slots=True)
@@ -106,7 +97,7 @@ class OpenRouterAccount:
     def add_workspace(self, name: str, slug: str) -> str:
         """Make a workspace and return its id, a UUID."""
         with self._lock:
-            identity = str(uuid.UUID(bytes=self._bytes(16), version=4))
+            identity = self.new_id()
             self._workspaces[identity] = Workspace(identity, name, slug, self._now())
             return identity
 
@@ -160,9 +151,9 @@ class OpenRouterAccount:
     ) -> dict[str, Any]:
         """GET /keys: a page of one workspace's keys, newest first."""
         with self._lock:
-            self._require_management(authorization)
+            self.require_management(authorization)
             now = self._now()
-            workspace = self._workspace(workspace_id, missing=404)
+            workspace = self.workspace(workspace_id, missing=404)
             found = [
                 record
                 for record in self._keys.values()
@@ -178,7 +169,7 @@ class OpenRouterAccount:
     def create_key(self, authorization: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST /keys: the only answer that ever holds the plaintext, as `key`."""
         with self._lock:
-            self._require_management(authorization)
+            self.require_management(authorization)
             self._count_write()
             now = self._now()
             name = read.read_name(body.get("name"), may_be_empty=False)
@@ -195,7 +186,7 @@ class OpenRouterAccount:
             )
             workspace = self.default_workspace
             if "workspace_id" in body:
-                workspace = self._workspace(
+                workspace = self.workspace(
                     read.read_uuid(body["workspace_id"], "workspace_id"), missing=400
                 )
             plaintext = f"sk-or-v1-{self._bytes(32).hex()}"
@@ -208,7 +199,7 @@ class OpenRouterAccount:
     def get_key(self, authorization: str | None, hash_: str) -> dict[str, Any]:
         """GET /keys/{hash}: a key of any workspace, whatever its state; 404 once deleted."""
         with self._lock:
-            self._require_management(authorization)
+            self.require_management(authorization)
             return {"data": self._key(hash_).as_listed(self._now())}
 
     def update_key(
@@ -216,7 +207,7 @@ class OpenRouterAccount:
     ) -> dict[str, Any]:
         """PATCH /keys/{hash}: change what is named; unknown fields are ignored."""
         with self._lock:
-            self._require_management(authorization)
+            self.require_management(authorization)
             self._count_write()
             record = self._key(hash_)
             changes: dict[str, Any] = {}
@@ -233,7 +224,7 @@ class OpenRouterAccount:
                 changes["include_byok_in_limit"] = flag
             if "workspace_id" in body:
                 workspace = read.read_uuid(body["workspace_id"], "workspace_id")
-                changes["workspace_id"] = self._workspace(workspace, missing=400)
+                changes["workspace_id"] = self.workspace(workspace, missing=400)
             if not changes:
                 raise ApiError(400, "No update fields provided")
             for name, value in changes.items():
@@ -244,7 +235,7 @@ class OpenRouterAccount:
     def delete_key(self, authorization: str | None, hash_: str) -> dict[str, Any]:
         """DELETE /keys/{hash}: final; a second one is a 404."""
         with self._lock:
-            self._require_management(authorization)
+            self.require_management(authorization)
             self._count_write()
             self._key(hash_).deleted_at = self._now()
             return {"deleted": True}
@@ -276,7 +267,7 @@ class OpenRouterAccount:
     def credits(self, authorization: str | None) -> dict[str, Any]:
         """GET /credits: what the whole account bought and used, in USD."""
         with self._lock:
-            self._require_management(authorization)
+            self.require_management(authorization)
             return {
                 "data": {"total_credits": self.settings.total_credits, "total_usage": self._used()}
             }
@@ -286,9 +277,39 @@ class OpenRouterAccount:
     ) -> dict[str, Any]:
         """GET /workspaces: a page of the account's workspaces, oldest first."""
         with self._lock:
-            self._require_management(authorization)
-            rows = [self._workspace_row(workspace) for workspace in self._workspaces.values()]
+            self.require_management(authorization)
+            rows = [workspace.as_listed(self.user_id) for workspace in self._workspaces.values()]
             return {"data": rows[offset : offset + limit], "total_count": len(rows)}
+
+    # Parts that `Attachments` shares; the caller holds the lock.
+
+    @property
+    def lock(self) -> threading.RLock:
+        """The lock of the whole account."""
+        return self._lock
+
+    def new_id(self) -> str:
+        """Return a fresh UUID."""
+        return str(uuid.UUID(bytes=self._bytes(16), version=4))
+
+    def live_key(self, hash_: str) -> KeyRecord | None:
+        """Return a key that the calls under `/keys` would find, or None."""
+        record = self._keys.get(hash_)
+        gone = record is None or record.management or record.deleted_at is not None
+        return None if gone else record
+
+    def require_management(self, authorization: str | None) -> None:
+        """Let only a working management key pass; ApiError 401 or 403 for any other."""
+        if not self._authenticate(authorization).management:
+            raise ApiError(403, "Only management keys can perform this operation")
+
+    def workspace(self, identity: str | None, *, missing: int) -> str:
+        """Return the id of a workspace, else the default one; ApiError where there is none."""
+        if identity is None:
+            return self.default_workspace
+        if identity not in self._workspaces:
+            raise ApiError(missing, "Workspace not found")
+        return identity
 
     # Parts of the above; the lock is held.
 
@@ -299,38 +320,10 @@ class OpenRouterAccount:
         return record
 
     def _key(self, hash_: str) -> KeyRecord:
-        record = self._keys.get(hash_)
-        if record is None or record.management or record.deleted_at is not None:
+        record = self.live_key(hash_)
+        if record is None:
             raise ApiError(404, "Resource not found")
         return record
-
-    def _workspace(self, identity: str | None, *, missing: int) -> str:
-        if identity is None:
-            return self.default_workspace
-        if identity not in self._workspaces:
-            raise ApiError(missing, "Workspace not found")
-        return identity
-
-    def _workspace_row(self, workspace: Workspace) -> dict[str, Any]:
-        return {
-            "id": workspace.id,
-            "name": workspace.name,
-            "slug": workspace.slug,
-            "description": None,
-            "created_at": render_time(workspace.created_at),
-            "created_by": self.user_id,
-            "updated_at": None,
-            "default_guardrail_id": str(uuid.uuid5(uuid.UUID(workspace.id), "guardrail")),
-            "default_text_model": None,
-            "default_image_model": None,
-            "default_provider_sort": None,
-            "include_byok_in_budgets": False,
-            "io_logging_api_key_ids": None,
-            "io_logging_sampling_rate": 1,
-            "is_data_discount_logging_enabled": False,
-            "is_observability_broadcast_enabled": False,
-            "is_observability_io_logging_enabled": False,
-        }
 
     def _lets_in(self, record: KeyRecord) -> bool:
         now, lag = self._now(), self.settings.fresh_key_lag
@@ -345,10 +338,6 @@ class OpenRouterAccount:
         if record is None or not self._lets_in(record):
             raise ApiError(401, "User not found.")
         return record
-
-    def _require_management(self, authorization: str | None) -> None:
-        if not self._authenticate(authorization).management:
-            raise ApiError(403, "Only management keys can perform this operation")
 
     def _count_write(self) -> None:
         now, writes = self._now(), self._writes

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,27 +12,26 @@ from starlette.routing import Route
 
 from rotator.sandbox import openrouter_requests as read
 from rotator.sandbox.openrouter_account import OpenRouterAccount
+from rotator.sandbox.openrouter_attachments import Attachments
+from rotator.sandbox.openrouter_attachments_api import attachment_routes
 from rotator.sandbox.openrouter_requests import ApiError
 
 PREFIX = "/api/v1"
-_KEY = re.compile(rf"{PREFIX}/keys/[^/]+")
+_TEMPLATES = (
+    (re.compile(r"/keys/[^/]+"), "/keys/{hash}"),
+    (re.compile(r"/guardrails/assignments/keys"), "/guardrails/assignments/keys"),
+    (re.compile(r"/(guardrails|byok|observability/destinations)/[^/]+"), r"/\1/{id}"),
+    (re.compile(r"/guardrails/[^/]+/(assignments/keys(?:/remove)?)"), r"/guardrails/{id}/\1"),
+)
 
 
 def template_of(_method: str, path: str) -> str:
     """Return the route of a path, such as `/keys/{hash}`; the path itself where it has none."""
-    if _KEY.fullmatch(path):
-        return "/keys/{hash}"
-    return path.removeprefix(PREFIX)
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.body())
-    except ValueError:
-        raise ApiError(400, "Invalid JSON in the request body") from None
-    if not isinstance(body, dict):
-        raise ApiError(400, "Invalid request parameters: the body must be an object")
-    return body
+    path = path.removeprefix(PREFIX)
+    for pattern, template in _TEMPLATES:
+        if (found := pattern.fullmatch(path)) is not None:
+            return found.expand(template)
+    return path
 
 
 class _Routes:
@@ -59,7 +56,9 @@ class _Routes:
 
     async def create_key(self, request: Request) -> Response:
         authorization = request.headers.get("authorization")
-        return JSONResponse(self.account.create_key(authorization, await _body(request)), 201)
+        return JSONResponse(
+            self.account.create_key(authorization, read.read_body(await request.body())), 201
+        )
 
     async def get_key(self, request: Request) -> Response:
         authorization = request.headers.get("authorization")
@@ -67,7 +66,7 @@ class _Routes:
 
     async def update_key(self, request: Request) -> Response:
         authorization = request.headers.get("authorization")
-        body = await _body(request)
+        body = read.read_body(await request.body())
         return JSONResponse(
             self.account.update_key(authorization, request.path_params["hash"], body)
         )
@@ -96,7 +95,7 @@ class _Routes:
         return JSONResponse(answer)
 
     async def complete(self, request: Request) -> Response:
-        body = await _body(request)
+        body = read.read_body(await request.body())
         cost = self.account.complete(request.headers.get("authorization"))
         message = {"role": "assistant", "content": "This is the sandbox."}
         answer = {
@@ -111,8 +110,8 @@ class _Routes:
         return JSONResponse(answer)
 
 
-def openrouter_app(account: OpenRouterAccount) -> Starlette:
-    """Return the ASGI application that serves `account`."""
+def openrouter_app(account: OpenRouterAccount, attachments: Attachments) -> Starlette:
+    """Return the ASGI application that serves `account` and what hangs on its keys."""
     routes = _Routes(account)
 
     async def refused(_request: Request, error: Exception) -> Response:
@@ -138,6 +137,7 @@ def openrouter_app(account: OpenRouterAccount) -> Starlette:
             route("/credits", "GET", routes.credits),
             route("/workspaces", "GET", routes.workspaces),
             route("/chat/completions", "POST", routes.complete),
+            *attachment_routes(attachments, PREFIX),
         ],
         exception_handlers={ApiError: refused, 404: absent, 405: absent},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -36,6 +37,17 @@ class ApiError(Exception):
         if self.metadata is not None:
             error["metadata"] = self.metadata
         return {"error": error, "user_id": user_id}
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """Return a call's JSON object; ApiError 400 for anything else."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        raise ApiError(400, "Invalid JSON in the request body") from None
+    if not isinstance(body, dict):
+        raise ApiError(400, "Invalid request parameters: the body must be an object")
+    return body
 
 
 def _invalid(problem: str) -> ApiError:

@@ -20,6 +20,7 @@ from rotator.sandbox import openrouter_api, vault_api
 from rotator.sandbox.edge import CuttableProtocol, Edge, cuttable_protocol
 from rotator.sandbox.faults import Calls, Faults
 from rotator.sandbox.openrouter_account import OpenRouterAccount
+from rotator.sandbox.openrouter_attachments import Attachments
 from rotator.sandbox.openrouter_requests import ApiError
 from rotator.sandbox.vault_store import VaultError, VaultStore
 from rotator.sandbox.vault_tokens import VaultTokens
@@ -76,6 +77,8 @@ class Sandbox:
         """The calls that arrived at either API."""
         self.account = OpenRouterAccount(now=now, rng=rng)
         """The account behind the OpenRouter API."""
+        self.attachments = Attachments(self.account)
+        """Guardrails and allow-lists that name keys of the account."""
         self.management_key = self.account.add_management_key()
         """Plaintext of a management key of the account."""
         self.vault = VaultStore(now=now)
@@ -167,7 +170,7 @@ class Sandbox:
     def _openrouter_edge(self, protocol: type[CuttableProtocol]) -> Edge:
         account = self.account
         return Edge(
-            openrouter_api.openrouter_app(account),
+            openrouter_api.openrouter_app(account, self.attachments),
             api="openrouter",
             faults=self.faults,
             calls=self.calls,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rotator.sandbox.server import Sandbox
+from tests.sandbox.published import DOCUMENT, HOW_TO_GET_IT, Published
 
 
 class StillClock:
@@ -33,3 +34,11 @@ def sandbox(clock: StillClock) -> Iterator[Sandbox]:
     """Both APIs on free ports, over the still clock."""
     with Sandbox(now=clock, seed=1) as running:
         yield running
+
+
+@pytest.fixture
+def published(sandbox: Sandbox) -> Published:
+    """Every answer of the sandbox, judged by the published document."""
+    if not DOCUMENT.is_file():
+        pytest.skip(HOW_TO_GET_IT)
+    return Published(sandbox)

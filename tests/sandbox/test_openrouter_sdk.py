@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
-from jsonschema import Draft202012Validator
 from openrouter import OpenRouter, errors
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
 
 from rotator.sandbox.server import Sandbox
 from tests.sandbox.conftest import StillClock
+from tests.sandbox.published import Published
 
-ROOT = Path(__file__).parents[2]
 # The SDK warns of deprecated fields while it reads an answer that holds them.
 pytestmark = pytest.mark.filterwarnings("ignore:.*DEPRECATED:DeprecationWarning")
-DOCUMENT = Path(
-    os.environ.get("ROTATOR_OPENAPI", ROOT.parent / "shared/reference/openrouter.openapi.yaml")
-)
 
 
 def client(sandbox: Sandbox, key: str | None = None) -> OpenRouter:
@@ -116,62 +102,6 @@ def test_the_sdk_gets_the_errors_it_knows(sdk: OpenRouter, sandbox: Sandbox) -> 
     with pytest.raises(errors.TooManyRequestsResponseError) as caught:
         sdk.api_keys.create(name="y")
     assert caught.value.headers["retry-after"] == "60"
-
-
-# The published OpenAPI document. It is not part of this project: name it by ROTATOR_OPENAPI.
-
-
-class Published:
-    """Every answer of every key call, judged by the published document."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.spec = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
-        resource = DRAFT202012.create_resource(self.spec)
-        self.registry: Registry[Any] = Registry().with_resource("urn:spec", resource)
-        self.judged: set[tuple[str, str, int]] = set()
-
-    def call(
-        self, method: str, path: str, body: Any = None, *, key: str | None = "", query: str = ""
-    ) -> Any:
-        """Send a call; fail unless its answer is one that the document describes."""
-        address = urlsplit(self.sandbox.openrouter_url)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
-        headers = {}
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key or self.sandbox.management_key}"
-        payload = None if body is None else json.dumps(body)
-        connection.request(method, address.path + path + query, payload, headers)
-        answer = connection.getresponse()
-        value = json.loads(answer.read())
-        connection.close()
-        self.judge(method, path, answer.status, value)
-        return value
-
-    def judge(self, method: str, path: str, status: int, value: Any) -> None:
-        template = re.sub(r"^/keys/.+", "/keys/{hash}", path)
-        responses = self.spec["paths"][template][method.lower()]["responses"]
-        assert str(status) in responses, f"{method} {template} is not known to answer {status}"
-        place = "/".join(
-            part.replace("~", "~0").replace("/", "~1").replace("{", "%7B").replace("}", "%7D")
-            for part in (
-                *("paths", template, method.lower(), "responses", str(status)),
-                *("content", "application/json", "schema"),
-            )
-        )
-        schema = {"$ref": f"urn:spec#/{place}"}
-        checker = Draft202012Validator.FORMAT_CHECKER
-        validator = Draft202012Validator(schema, registry=self.registry, format_checker=checker)
-        problems = [f"{e.json_path}: {e.message}" for e in validator.iter_errors(value)]
-        assert not problems, (method, template, status, problems)
-        self.judged.add((method, template, status))
-
-
-@pytest.fixture
-def published(sandbox: Sandbox) -> Published:
-    if not DOCUMENT.is_file():
-        pytest.skip(f"no OpenAPI document at {DOCUMENT}: name it by ROTATOR_OPENAPI")
-    return Published(sandbox)
 
 
 def test_every_answer_is_one_that_the_published_document_describes(
