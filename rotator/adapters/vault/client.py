@@ -165,8 +165,10 @@ class VaultClient:
             outcome = self.call(
                 "find mount", lambda via: via.get(url), needs=f"any capability on {path}"
             )
-        except Refused:
-            return None
+        except Refused as refused:
+            if refused.status == 403:
+                return None
+            raise
         if isinstance(outcome, Answer) and outcome.errors is not None and outcome.status == 404:
             return None
         failure = read_failure("find mount", outcome)
@@ -248,8 +250,10 @@ class VaultClient:
                 lambda via: hvac.api.SystemBackend(via).get_capabilities(wanted),
                 needs="update on sys/capabilities-self",
             )
-        except Refused:
-            return None
+        except Refused as refused:
+            if refused.status == 403:
+                return None
+            raise
         failure = read_failure(operation, outcome)
         if failure is not None:
             raise failure

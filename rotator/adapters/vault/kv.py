@@ -73,7 +73,7 @@ class KeyValue:
         version = versions.get(str(current)) if isinstance(versions, dict) else None
         created = rfc3339(version.get("created_time")) if isinstance(version, dict) else None
         if not _is_number(current) or not isinstance(version, dict) or created is None:
-            raise _not_kv2(operation, place)
+            raise _not_kv2(operation, place, outcome, "versions")
         return SecretMetadata(current, created, _lives(version, now), now)
 
     def read(self, path: str, version: int | None = None) -> Version:
@@ -110,7 +110,7 @@ class KeyValue:
         number = metadata.get("version") if isinstance(metadata, dict) else None
         created = rfc3339(metadata.get("created_time")) if isinstance(metadata, dict) else None
         if not _is_number(number) or created is None or not isinstance(data, dict | None):
-            raise _not_kv2(operation, place)
+            raise _not_kv2(operation, place, outcome, "metadata")
         return Version(number, created, data, _date(operation, outcome))
 
     def write(
@@ -222,12 +222,16 @@ def _date(operation: str, outcome: Outcome) -> datetime:
     )
 
 
-def _not_kv2(operation: str, place: Place) -> Refused:
-    return Refused(
-        SERVICE,
-        operation,
-        f"mount {place.mount} does not answer as KV version 2, which rotator needs for check-and-set",
-    )
+def _not_kv2(operation: str, place: Place, answer: Answer, has: str) -> ServiceError:
+    """Return what an answer is that lacks version 2's fields."""
+    if answer.data and has not in answer.data:
+        return Refused(
+            SERVICE,
+            operation,
+            f"mount {place.mount} answers as KV version 1; "
+            "rotator needs version 2 for check-and-set",
+        )
+    return Transient(SERVICE, operation, "the answer is not Vault's", status=answer.status)
 
 
 def _written(answer: Answer, cas: int) -> Written | None:

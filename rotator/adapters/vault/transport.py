@@ -159,28 +159,28 @@ class _Response(http.client.HTTPResponse):
         super().__init__(_BoundedSocket(sock), *args, **kwargs)  # type: ignore[arg-type]
 
 
-class _MarksSending:
-    """Notes that bytes left, which tells a refused connection from a lost answer."""
+class _Watched(http.client.HTTPConnection):
+    """Notes that bytes left, which tells a connection never made from an answer lost."""
 
-    sock: Any
-
-    def connect(self) -> None: ...
+    response_class = _Response
 
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
+        left = _CALL.deadline - _CALL.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request was not sent in time")
+        self.sock.settimeout(left)
         _CALL.sent = True
-        super().send(data)  # type: ignore[misc]
+        super().send(data)
 
 
-class _Connection(_MarksSending, urllib3.connection.HTTPConnection):
-    response_class = _Response
-    connect = urllib3.connection.HTTPConnection.connect
+class _Connection(_Watched, urllib3.connection.HTTPConnection):
+    pass
 
 
-class _SecureConnection(_MarksSending, urllib3.connection.HTTPSConnection):
-    response_class = _Response
-    connect = urllib3.connection.HTTPSConnection.connect
+class _SecureConnection(_Watched, urllib3.connection.HTTPSConnection):
+    pass
 
 
 class _Pool(urllib3.HTTPConnectionPool):
