@@ -9,7 +9,7 @@ from typing import Any
 from rotator.adapters.audit.line import digest, dump, parse
 from rotator.adapters.audit.report import Chain, Kind, OpenIntent, Problem, Start, Tear, Where
 from rotator.adapters.audit.shape import shapes
-from rotator.events import Phase, TornLineSealed
+from rotator.events import Phase, StepSettled, TornLineSealed
 
 
 @dataclass(slots=True)
@@ -199,7 +199,7 @@ class FileScan:
             complaint = "a seal names the torn line as the one before it"
         if complaint is not None:
             self._problem(Kind.INVALID, complaint)
-        elif shape.step:
+        elif shape.step or shape.name == StepSettled.name:
             self._pair(record)
 
     def _pair(self, record: dict[str, Any]) -> None:

@@ -143,24 +143,24 @@ def _pairs(
     """Match intents and outcomes across files; return what is open, and what is wrong."""
     waiting: dict[str, OpenIntent] = {}
     seen: set[str] = set()
-    unmatched: list[Unmatched] = []
+    early: list[Unmatched] = []  # the intent follows in the same file, or nowhere
+    elsewhere: list[Unmatched] = []
     for scan in scans:
-        unmatched += [
-            outcome
-            for outcome in scan.unmatched
-            if waiting.pop(outcome.op, None) is None and outcome.op not in seen
-        ]
+        for outcome in scan.unmatched:
+            if waiting.pop(outcome.op, None) is None and outcome.op not in seen:
+                (early if outcome.op in scan.ops else elsewhere).append(outcome)
         waiting |= {op: intent for op, intent in scan.open.items() if op not in waiting}
         seen |= scan.ops
-    for outcome in unmatched:  # of files that overlap in time
+    for outcome in elsewhere:  # files that overlap in time have no one order
         waiting.pop(outcome.op, None)
+    early += [outcome for outcome in elsewhere if outcome.op not in seen]
     problems = []
     # Whoever settles a step may do so in a trail of its own, and an earlier file may be gone.
     if not any(chain.start is Start.EARLIER for chain in chains):
         problems = [
-            Problem(each.where, Kind.UNPAIRED, f"{each.op[:80]!a} has an outcome, but no intent")
-            for each in unmatched
-            if each.op not in seen and each.result not in _SETTLED
+            Problem(each.where, Kind.UNPAIRED, f"{each.op[:80]!a} has an outcome before any intent")
+            for each in early
+            if each.result not in _SETTLED
         ]
     last = max((at for chain in chains if (at := _instant(chain.last_ts))), default=None)
     still_open = []

@@ -13,7 +13,6 @@ from rotator.adapters.audit import FileAuditTrail, StreamAuditTrail
 from rotator.adapters.audit.report import Report
 from rotator.adapters.audit.verify import verify
 from rotator.events import (
-    CATALOGUE,
     Event,
     KeyCreate,
     KeyDelete,
@@ -29,6 +28,7 @@ from rotator.events import (
     Resync,
     SecretFence,
     SecretPublish,
+    StepSettled,
     TargetAttention,
     TornLineSealed,
 )
@@ -66,24 +66,34 @@ def outcome(op: str = "c1/disable", result: Result = Result.DONE) -> KeyDisable:
     return replace(intent(op), phase=Phase.OUTCOME, result=result)
 
 
+def settled(op: str = "c1/disable", result: Result = Result.INTERRUPTED) -> StepSettled:
+    return StepSettled(phase=Phase.OUTCOME, op=op, target="billing-api", result=result)
+
+
 def notice(detail: str = "The old key is still in use.") -> TargetAttention:
     return TargetAttention(
-        phase=Phase.OUTCOME, op="look/1", target="billing-api", detail=detail, result=Result.DONE
+        phase=Phase.OUTCOME,
+        op="51aa/attention",
+        target="billing-api",
+        detail=detail,
+        result=Result.DONE,
     )
 
 
 _WHO: dict[str, Any] = {"target": "billing-api", "reason": "due"}
 
+CREATE = KeyCreate(
+    phase=Phase.INTENT,
+    op="7c1e/mint",
+    key_name="rotator prod 5d0f billing-api 7c1e",
+    limit=12.5,
+    limit_reset="monthly",
+    expires_at=START + timedelta(days=60),
+    **_WHO,
+)
+
 SAMPLES: tuple[Event, ...] = (
-    KeyCreate(
-        phase=Phase.INTENT,
-        op="7c1e/create",
-        key_name="rotator prod 5d0f billing-api 7c1e",
-        limit=12.5,
-        limit_reset="monthly",
-        expires_at=START + timedelta(days=60),
-        **_WHO,
-    ),
+    CREATE,
     KeyVerify(phase=Phase.INTENT, op="7c1e/verify", key_hash=NEW, **_WHO),
     KeyDisable(phase=Phase.INTENT, op="9a44/disable", key_hash=OLD, **_WHO),
     KeyEnable(phase=Phase.INTENT, op="b2d0/enable", key_hash=OLD, **_WHO),
@@ -101,9 +111,10 @@ SAMPLES: tuple[Event, ...] = (
         phase=Phase.INTENT, op="7c1e/fence", path="secret/apps/billing", base_version=4, **_WHO
     ),
     LedgerChange(phase=Phase.INTENT, op="7c1e/claim", change="claim", base_version=11, **_WHO),
+    StepSettled(phase=Phase.OUTCOME, op="7c1e/mint", result=Result.NOT_FOUND, **_WHO),
     TargetAttention(
         phase=Phase.OUTCOME,
-        op="look/7c1e",
+        op="51aa/attention",
         target="billing-api",
         reason="blocked",
         key_hash=OLD,
@@ -112,7 +123,7 @@ SAMPLES: tuple[Event, ...] = (
     ),
     OperatorCommand(
         phase=Phase.OUTCOME,
-        op="request/51aa",
+        op="51aa/retire",
         target="billing-api",
         result=Result.DONE,
         command="retire",
@@ -121,7 +132,7 @@ SAMPLES: tuple[Event, ...] = (
     ),
     Resync(
         phase=Phase.OUTCOME,
-        op="resync/0312",
+        op="0312/resync",
         result=Result.DONE,
         keys=212,
         served=200,
@@ -150,10 +161,10 @@ SAMPLES: tuple[Event, ...] = (
 )
 """One event of each type, in the order of the catalogue."""
 
-assert tuple(type(each) for each in SAMPLES) == CATALOGUE
+PROCESS_START = next(each for each in SAMPLES if isinstance(each, ProcessStart))
 
 HISTORY: tuple[Event, ...] = (
-    SAMPLES[11],
+    PROCESS_START,
     intent("c1/disable"),
     outcome("c1/disable"),
     notice("A line \n with \x1b[31mcontrol\x07 characters and ünïcödé."),
@@ -161,7 +172,7 @@ HISTORY: tuple[Event, ...] = (
     intent("c3/disable", None),
     outcome("c2/disable", Result.UNKNOWN),
     outcome("c3/disable"),
-    outcome("c2/disable", Result.FOUND),
+    settled("c2/disable", Result.FOUND),
 )
 """A small trail in which everything is in order."""
 
