@@ -158,3 +158,13 @@ def test_no_plaintext_stands_in_a_report_or_a_fleet(sandbox: Sandbox) -> None:
     assert hashlib.sha256(plaintext.encode()).hexdigest() == served
     assert served in repr(report)
     assert plaintext not in repr(report) + repr(running) + repr(vars(running))
+
+
+def test_a_consumer_that_cannot_keep_up_leaves_calls_out_and_says_so(sandbox: Sandbox) -> None:
+    serve_new_key(sandbox)
+    slow = Fault(kind=FaultKind.LATENCY, seconds=0.2, count=None, path="/api/v1/chat/*")
+    sandbox.faults.add(slow)
+    with fleet(sandbox) as running:
+        report = wait_for(running, lambda report: report.calls >= 2 and report.behind > 0)
+
+    assert report.failures == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -449,3 +450,34 @@ def test_names_are_not_unique(caller: Caller) -> None:
     caller.create(name="twin")
     caller.create(name="twin")
     assert caller.names() == ["twin", "twin"]
+
+
+def test_no_call_of_many_threads_is_lost(caller: Caller) -> None:
+    authorization, key = caller.create()
+
+    def work() -> None:
+        for _ in range(50):
+            caller.create()
+            caller.account.complete(authorization)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    cost = caller.account.settings.completion_cost
+    assert caller.look(key)["usage"] == pytest.approx(400 * cost)
+    assert len(caller.account.all_keys()) == 402
+    hashes = {row["hash"] for row in caller.account.all_keys()}
+    assert len(hashes) == 402
+
+
+def test_the_creator_and_the_partners_user_are_kept(caller: Caller) -> None:
+    external = {"user": "customer-1", "api_key": "k" * 32}
+    _, key = caller.create(creator_user_id="user_1", external=external)
+    caller.account.settings.default_creator = "user_2"
+    _, without = caller.create()
+
+    assert (key["creator_user_id"], key["external_user"]) == ("user_1", "customer-1")
+    assert (without["creator_user_id"], without["external_user"]) == ("user_2", None)

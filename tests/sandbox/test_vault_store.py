@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -184,3 +185,27 @@ def test_no_token_stands_in_a_repr(tokens: VaultTokens) -> None:
 
     assert token not in held
     assert secret_id not in held
+
+
+def test_of_concurrent_writers_by_check_and_set_one_wins_each_version(store: VaultStore) -> None:
+    won: list[int] = []
+    lost: list[list[str]] = []
+
+    def write() -> None:
+        for _ in range(200):
+            current = store.read_metadata("secret", "a")["current_version"]
+            try:
+                won.append(store.write("secret", "a", {}, cas=current)["version"])
+            except VaultError as error:
+                lost.append(error.errors)
+
+    store.write_metadata("secret", "a", max_versions=2000)
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(won) == list(range(1, len(won) + 1))
+    assert lost == [[CAS_MISMATCH]] * (1600 - len(won))
+    assert store.read_metadata("secret", "a")["current_version"] == len(won)
