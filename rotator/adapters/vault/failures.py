@@ -7,10 +7,6 @@ https://developer.hashicorp.com/vault/api-docs#http-status-codes), the texts tho
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from typing import Any
-
 from rotator.adapters.vault.transport import Answer, NoAnswer, Outcome
 from rotator.errors import (
     CheckAndSetConflict,
@@ -46,55 +42,40 @@ def absent(outcome: Outcome) -> bool:
     return isinstance(outcome, Answer) and outcome.status == 404 and outcome.errors == ()
 
 
-def read_failure(
-    operation: str, outcome: Outcome, secrets: Iterable[str] = ()
-) -> ServiceError | None:
+def read_failure(operation: str, outcome: Outcome) -> ServiceError | None:
     """Return the error that an outcome of a read is, or None for a success.
 
     Whatever was not understood changed nothing, so it is `Transient`.
-
-    Args:
-        operation: what was asked.
-        outcome: what came of it.
-        secrets: texts that were sent and must not be repeated, should Vault repeat them.
     """
     if isinstance(outcome, NoAnswer):
         return Transient(SERVICE, operation, outcome.detail)
     if outcome.ok:
         return None
-    return _definite(operation, outcome, secrets) or Transient(
+    return _definite(operation, outcome) or Transient(
         SERVICE,
         operation,
-        _not_understood(outcome, secrets),
+        _not_understood(outcome),
         status=outcome.status,
         retry_after=outcome.retry_after,
     )
 
 
-def write_failure(
-    operation: str, outcome: Outcome, secrets: Iterable[str] = ()
-) -> ServiceError | None:
+def write_failure(operation: str, outcome: Outcome) -> ServiceError | None:
     """Return the error that an outcome of a write is, or None for a success.
 
-    Args:
-        operation: what was asked.
-        outcome: what came of it.
-        secrets: texts that were sent and must not be repeated, should Vault repeat them.
-
-    Returns:
-        `OutcomeUnknown` where it may have been done, which the caller settles first.
+    It is `OutcomeUnknown` where it may have been done, which the caller settles first.
     """
     if isinstance(outcome, NoAnswer):
         kind = OutcomeUnknown if outcome.sent else Transient
         return kind(SERVICE, operation, outcome.detail)
     if outcome.ok:
         return None
-    return _definite(operation, outcome, secrets) or OutcomeUnknown(
-        SERVICE, operation, _not_understood(outcome, secrets), status=outcome.status
+    return _definite(operation, outcome) or OutcomeUnknown(
+        SERVICE, operation, _not_understood(outcome), status=outcome.status
     )
 
 
-def _definite(operation: str, answer: Answer, secrets: Iterable[str]) -> ServiceError | None:
+def _definite(operation: str, answer: Answer) -> ServiceError | None:
     """Return the error of an answer after which it is certain that nothing happened."""
     status = answer.status
     if 300 <= status < 400:
@@ -108,7 +89,7 @@ def _definite(operation: str, answer: Answer, secrets: Iterable[str]) -> Service
         )
     if answer.errors is None:
         return None
-    told = said(answer.errors, secrets)
+    told = said(answer)
     if status in _NOTHING_HAPPENED:
         return Transient(
             SERVICE,
@@ -127,33 +108,16 @@ def _definite(operation: str, answer: Answer, secrets: Iterable[str]) -> Service
     return None
 
 
-def _not_understood(answer: Answer, secrets: Iterable[str]) -> str:
+def _not_understood(answer: Answer) -> str:
     if answer.errors is not None:
-        return said(answer.errors, secrets) or f"failed ({answer.status})"
+        return said(answer) or f"failed ({answer.status})"
     return f"answered {answer.status} with something that is not Vault's JSON"
 
 
-def said(errors: Iterable[str], secrets: Iterable[str]) -> str:
+def said(answer: Answer) -> str:
     """Return Vault's messages as one clean line, or a remark where they repeat what was sent."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in " ".join(errors)).split())
-    if any(_repeats(line, secret) for secret in secrets):
+    if answer.repeats_request:
         return "its message repeats what was sent and is withheld"
+    errors = " ".join(answer.errors or ())
+    line = " ".join("".join(c if c.isprintable() else " " for c in errors).split())
     return line if len(line) <= _LONGEST_MESSAGE else line[:_LONGEST_MESSAGE] + "…"
-
-
-def _repeats(line: str, secret: str) -> bool:
-    """Shorter texts than four characters are in every sentence."""
-    escaped = json.dumps(secret)[1:-1]
-    return len(secret) >= 4 and (secret in line or escaped in line)
-
-
-def texts_in(value: Any) -> Iterable[str]:
-    """Yield every text inside a JSON value, names of fields aside."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from texts_in(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from texts_in(inner)

@@ -113,16 +113,13 @@ class KeyValue:
             raise _not_kv2(operation, place, outcome, "metadata")
         return Version(number, created, data, _date(operation, outcome))
 
-    def write(
-        self, path: str, data: Mapping[str, Any], cas: int, secrets: tuple[str, ...]
-    ) -> Written:
+    def write(self, path: str, data: Mapping[str, Any], cas: int) -> Written:
         """Write by check-and-set: sent once, and once more only after a 403.
 
         Args:
             path: where.
             data: JSON object.
             cas: the version that must be the current one, 0 for none yet.
-            secrets: texts in `data` that no error may repeat.
 
         Raises:
             CheckAndSetConflict: another version stands there.
@@ -139,7 +136,7 @@ class KeyValue:
             ),
             needs=f"{'update' if cas else 'create'} on {place.data}",
         )
-        failure = write_failure(operation, outcome, secrets)
+        failure = write_failure(operation, outcome)
         if failure is None:
             assert isinstance(outcome, Answer)
             written = _written(outcome, cas)

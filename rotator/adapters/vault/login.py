@@ -103,7 +103,7 @@ class TokenAuth:
         if permission_denied(outcome):
             # Not in its policies, or the token is dead: the first real call tells which.
             return Grant(token, None, renewable=False)
-        failure = read_failure("look up own token", outcome, (token.reveal(),))
+        failure = read_failure("look up own token", outcome)
         if failure is not None:
             raise failure
         assert isinstance(outcome, Answer)
@@ -115,10 +115,10 @@ class TokenAuth:
         if not grant.renewable:
             return self.acquire(connect, grant.token)
         outcome: Outcome = hvac.api.auth_methods.Token(connect(grant.token)).renew_self()
-        failure = read_failure("renew own token", outcome, (grant.token.reveal(),))
+        failure = read_failure("renew own token", outcome)
         if isinstance(failure, Refused | Unauthorised):
             return self.acquire(connect, grant.token)
-        return _granted("renew own token", outcome, grant.token, (grant.token.reveal(),))
+        return _granted("renew own token", outcome, grant.token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class AppRoleAuth:
         outcome: Outcome = hvac.api.auth_methods.AppRole(connect(None)).login(
             role_id.reveal(), secret_id.reveal(), use_token=False, mount_point=self.mount
         )
-        return _granted("log in by approle", outcome, None, (role_id.reveal(), secret_id.reveal()))
+        return _granted("log in by approle", outcome, None)
 
     def renew(self, connect: Connect, grant: Grant) -> Grant | None:  # noqa: ARG002 - a new one each time
         """Log in again: it needs no more rights than the first time, and has no last end."""
@@ -173,14 +173,12 @@ def credential(read: Callable[[], Secret], name: str) -> Secret:
     raise Unauthorised(SERVICE, "log in", f"the {name} cannot be used: {why}")
 
 
-def _granted(
-    operation: str, outcome: Outcome, token: Secret | None, secrets: tuple[str, ...]
-) -> Grant:
+def _granted(operation: str, outcome: Outcome, token: Secret | None) -> Grant:
     """Return the grant of a login's or renewal's answer.
 
     A login whose answer was lost changed nothing that matters, so it is judged as a read.
     """
-    failure = read_failure(operation, outcome, secrets)
+    failure = read_failure(operation, outcome)
     if isinstance(failure, Refused) and failure.status not in REDIRECTS:
         raise Unauthorised(SERVICE, operation, failure.detail, status=failure.status)
     if failure is not None:

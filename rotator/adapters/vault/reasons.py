@@ -1,4 +1,4 @@
-"""Words for what went wrong below HTTP, and the few headers that matter.
+"""Words for what went wrong below HTTP, the few headers that matter, and what may be quoted.
 
 Nothing here repeats a library's message: requests' exceptions hold the request with its token
 and body, and one of them (`InvalidHeader`) prints the header's value.
@@ -6,14 +6,16 @@ and body, and one of them (`InvalidHeader`) prints the header's value.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from typing import Any
 from urllib.parse import urlsplit
 
 import hvac.exceptions
@@ -135,3 +137,23 @@ def origin(location: str | None) -> str | None:
         return None
     clean = "".join(c for c in name if c.isalnum() or c in ".-:")[:200]
     return f"{parts.scheme}://{clean}" + (f":{port}" if port else "")
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text inside a JSON value, names of fields aside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(inner)
+
+
+def repeats(messages: Iterable[str], sent: Iterable[str]) -> bool:
+    """Tell whether messages hold any of the texts that were sent, as they are or as in JSON.
+
+    Texts of fewer than four characters are in every message.
+    """
+    told = " ".join(messages)
+    return any(
+        text in told or json.dumps(text)[1:-1] in told for text in sent if told and len(text) >= 4
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rotator.adapters.vault.client import VaultClient
-from rotator.adapters.vault.failures import SERVICE, texts_in
+from rotator.adapters.vault.failures import SERVICE
 from rotator.adapters.vault.kv import KeyValue
 from rotator.errors import Refused
 from rotator.ports import LedgerRecord, SecretMetadata, SecretVersion, Written
@@ -35,8 +35,7 @@ class VaultSecretStore:
 
     def write(self, path: str, fields: SecretFields, cas: int) -> Written:
         """Write all fields by check-and-set; see the port."""
-        plain = fields.reveal()
-        return self._kv.write(path, plain, cas, tuple(texts_in(plain)))
+        return self._kv.write(path, fields.reveal(), cas)
 
     def read_reference(self, path: str, field: str) -> Secret:
         """Return one field of a secret, such as the management key that is kept in Vault.
@@ -73,4 +72,4 @@ class VaultLedgerStore:
 
     def write(self, name: str, document: Mapping[str, Any], cas: int) -> Written:
         """Write a document by check-and-set; see the port."""
-        return self._kv.write(f"{self._prefix}/{name}", document, cas, ())
+        return self._kv.write(f"{self._prefix}/{name}", document, cas)

@@ -17,7 +17,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +29,14 @@ import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
-from rotator.adapters.vault.reasons import http_date, origin, reason_of, seconds_to_wait
+from rotator.adapters.vault.reasons import (
+    http_date,
+    origin,
+    reason_of,
+    repeats,
+    seconds_to_wait,
+    texts_in,
+)
 from rotator.adapters.vault.settings import VaultSettings, tls_context
 from rotator.ports import Clock
 from rotator.secret import Secret
@@ -59,6 +66,8 @@ class Answer:
         date: the server's clock (``Date``, aware, UTC), or None where it did not say.
         retry_after: seconds to wait (``Retry-After``), or None.
         redirect: scheme, host and port that a 3xx points to, or None.
+        repeats_request: whether Vault's messages hold the token or a text of the body that was
+            sent, so that they must not be told.
     """
 
     status: int
@@ -66,6 +75,7 @@ class Answer:
     date: datetime | None = None
     retry_after: float | None = None
     redirect: str | None = None
+    repeats_request: bool = False
 
     @property
     def ok(self) -> bool:
@@ -281,13 +291,15 @@ class Transport:
             return NoAnswer(_CALL.sent, reason_of(error, self.timeout))
         if text is None:
             return NoAnswer(True, f"the answer is longer than {MAX_BODY} bytes")
-        return Answer(
+        answer = Answer(
             response.status_code,
             _json_object(text),
             http_date(response.headers.get("Date")),
             seconds_to_wait(response.headers.get("Retry-After")),
             origin(response.headers.get("Location")),
         )
+        sent = [*texts_in(body), token.reveal() if token else ""]
+        return replace(answer, repeats_request=repeats(answer.errors or (), sent))
 
     @staticmethod
     def _body(response: requests.Response) -> bytes | None:
