@@ -239,7 +239,8 @@ class Wire:
         if received.status:
             return received.answer()
         if watchdog.expired:
-            return NoAnswer(f"no answer within {seconds:.0f} s", sent=missing.sent)
+            late = "no answer" if missing.sent else "no connection"
+            return NoAnswer(f"{late} within {seconds:.3g} s", sent=missing.sent)
         return missing
 
     def _receive(

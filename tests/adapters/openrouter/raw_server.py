@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping
@@ -125,19 +126,27 @@ class RawServer:
 
     replies: list[Reply] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    _news: threading.Condition = field(default_factory=threading.Condition)
     _listener: socket.socket = field(default_factory=socket.socket)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         host, port = self._listener.getsockname()
-        return f"http://{host}:{port}/api/v1"
+        return f"http{'s' if self.tls else ''}://{host}:{port}/api/v1"
 
     @property
     def calls(self) -> list[str]:
         """What was asked so far, as "GET /keys"."""
         return [asked.call for asked in self.asked]
+
+    def heard(self, count: int) -> list[str]:
+        """The same, once so many requests were read: a caller may give up before the server reads."""
+        with self._news:
+            self._news.wait_for(lambda: len(self.asked) >= count, timeout=30)
+        return self.calls
 
     def will(self, *replies: Reply) -> None:
         """Forget what was asked, and reply like this from now on."""
@@ -173,14 +182,21 @@ class RawServer:
             while True:
                 self._start(self._serve, self._listener.accept()[0])
 
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
+    def _serve(self, plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), self._wrapped(plain) as connection:
             asked = self._read(connection)
             if asked is None:
                 return
-            self.asked.append(asked)
-            reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+            with self._news:
+                self.asked.append(asked)
+                reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+                self._news.notify_all()
             reply(self, connection)
+
+    def _wrapped(self, connection: socket.socket) -> socket.socket:
+        if self.tls is None:
+            return connection
+        return self.tls.wrap_socket(connection, server_side=True)
 
     def _read(self, connection: socket.socket) -> Asked | None:
         data = b""

@@ -43,7 +43,7 @@ def test_a_clean_answer_gives_the_plaintext_and_the_facts(
 
 
 def test_what_is_sent_is_complete_and_strict(server: RawServer, issuer: OpenRouterIssuer) -> None:
-    server.will(answer(201, WHOLE))
+    server.will(answer(201, WHOLE, {"set-cookie": "session=1; Path=/"}))
     issuer.create(
         NewKey(
             name="rotator:x",
@@ -218,7 +218,7 @@ def test_a_timed_out_create_is_reported_as_unknown_and_never_sent_again(
     server.will(SLOW[slow])
     with pytest.raises(OutcomeUnknown):
         impatient.create(NEW)
-    assert server.calls == ["POST /keys"]
+    assert server.heard(1) == ["POST /keys"]
 
 
 def test_a_create_that_finds_nobody_listening_was_not_sent(issuer_for: IssuerFor) -> None:
