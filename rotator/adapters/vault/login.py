@@ -15,7 +15,7 @@ import hvac.api.auth_methods
 
 from rotator.adapters.vault.failures import SERVICE, permission_denied, read_failure
 from rotator.adapters.vault.transport import Answer, CallAdapter, Outcome
-from rotator.errors import Refused, Transient, Unauthorised
+from rotator.errors import Refused, ServiceError, Transient, Unauthorised
 from rotator.ports import Clock
 from rotator.secret import Secret
 
@@ -231,6 +231,8 @@ class TokenKeeper:
         self._lock = threading.Lock()
         self._held: Held | None = None
         self._replaced_at: float | None = None
+        self._attempts = 0
+        self._failure: ServiceError | None = None
 
     def current(self) -> Held:
         """Return a token that should be valid.
@@ -239,11 +241,11 @@ class TokenKeeper:
             Unauthorised: none is to be had.
             Transient: none is to be had now.
         """
-        held = self._held
+        held, attempts = self._held, self._attempts
         now = self._clock.monotonic()
         if held is None or (held.ends_at is not None and now >= held.ends_at):
             with self._lock:
-                return self._obtain(held)
+                return self._obtain(held, attempts)
         if held.refresh_at is None or now < held.refresh_at:
             return held
         # One thread renews; the others go on with the token, which still lives.
@@ -270,11 +272,23 @@ class TokenKeeper:
             grant = self._login.acquire(self._connect, refused.grant.token)
             return None if grant is None else self._keep(grant)
 
-    def _obtain(self, before: Held | None) -> Held:
-        held = self._held
-        if held is not None and held is not before:
-            return held
-        grant = self._login.acquire(self._connect, None)
+    def _obtain(self, before: Held | None, attempts: int) -> Held:
+        """Log in, unless another thread did so while this one waited for its turn.
+
+        Its failure counts as well: threads that queue before a silent server would otherwise
+        wait out one timeout after the other.
+        """
+        if self._held is not None and self._held is not before:
+            return self._held
+        if self._failure is not None and self._attempts != attempts:
+            raise self._failure
+        self._attempts += 1
+        self._failure = None
+        try:
+            grant = self._login.acquire(self._connect, None)
+        except ServiceError as error:
+            self._failure = error
+            raise
         if grant is None:
             raise Unauthorised(SERVICE, "log in", "there is no token")
         return self._keep(grant)

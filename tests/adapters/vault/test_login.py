@@ -26,6 +26,7 @@ from tests.adapters.vault.raw_vault import (
     value,
     written,
 )
+from tests.contract.secret_store_contract import race
 from tests.servers.vault_server import VaultServer
 
 POLICY = """
@@ -237,6 +238,25 @@ def test_many_threads_log_in_once(vault: RawVault, tokens: Tokens, connect: Conn
     assert tokens.issued == 2
 
 
+def test_threads_that_wait_for_one_login_share_its_failure(
+    vault: RawVault, tokens: Tokens, connect: Connect
+) -> None:
+    arrived = threading.Event()
+
+    def slow(server: RawVault, connection: Any) -> None:
+        # Long enough for the other threads to queue, as before a server that says nothing.
+        arrived.wait(0.5)
+        errors(503, "Vault is sealed")(server, connection)
+
+    vault.respond = lambda asked: slow
+    store = VaultSecretStore(connect(vault.address, APPROLE))
+    results = race(lambda _: store.read("secret/a"), 8)
+    assert [type(result) for result in results] == [Transient] * 8
+    assert len(vault.asked) < 8
+    vault.respond = tokens.usually
+    assert store.read("secret/a").version == 1
+
+
 def test_a_missing_right_does_not_make_a_login_of_every_call(
     vault: RawVault, tokens: Tokens, connect: Connect
 ) -> None:
@@ -390,19 +410,4 @@ def test_the_token_goes_into_its_header_and_nowhere_else(vault: RawVault, connec
 
 
 def in_threads(number: int, act: Callable[[], object]) -> None:
-    failures: list[Exception] = []
-    together = threading.Barrier(number)
-
-    def run() -> None:
-        together.wait()
-        try:
-            act()
-        except Exception as error:  # noqa: BLE001 - shown below
-            failures.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    assert [r for r in race(lambda _: act(), number) if isinstance(r, Exception)] == []

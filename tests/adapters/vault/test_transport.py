@@ -172,6 +172,9 @@ def test_a_certificate_of_the_given_authority_is_accepted(tls_vault: tuple[str, 
     client = tls_client(*tls_vault)
     assert client.check().version
     assert client.token().policies == {"root"}
+    adapter = client._transport.session.get_adapter("https://")
+    # The given authority is trusted and no other beside it.
+    assert len(adapter._tls.get_ca_certs()) == 1  # type: ignore[attr-defined]
     client.close()
 
 
