@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from rotator.adapters.audit.line import GENESIS, Place, digest, encode
+from rotator.adapters.audit.line import Place, digest, encode
 from rotator.adapters.audit.tail import Tail
 from rotator.events import Event, Phase, Result, TornLineSealed
 
@@ -41,13 +41,15 @@ def addition(
     """Return what appends an event to a trail with the given end.
 
     A file that holds no line yet begins the chain `fresh_chain`, whose first line names
-    `link` (the head of the file before it, or `GENESIS`) as the line before it.
+    `link` (the head of the file before it, or 64 zeros) as the line before it. A seal names
+    the last whole line as the one before it, and the torn bytes in fields of its own, so that
+    both are part of the chain.
 
     Raises:
         AuditUnavailable: the event holds what the trail cannot hold.
     """
     chain = fresh_chain if tail.chain is None else tail.chain
-    prev = tail.prev or link or GENESIS
+    prev = link if tail.head is None else tail.head
     seal = None
     events: list[Event] = [event]
     if tail.torn is not None:

@@ -98,7 +98,7 @@ class FileAuditTrail:
             if self._own_head is not None:
                 return self._own_head
             with self._locked() as (_, tail):
-                return self._known_head if tail.prev is None else tail.head
+                return self._known_head if tail.head is None else tail.head
 
     def unsettled(self) -> tuple[UnsettledIntent, ...]:
         """Return the intents that no outcome followed, oldest first.
@@ -190,9 +190,7 @@ class FileAuditTrail:
 
     def _remember(self, fd: int) -> None:
         """Keep the head of a file that is left, so that the next one can name it."""
-        tail = self._tail(fd)
-        if tail.prev is not None:
-            self._known_head = tail.prev
+        self._known_head = self._tail(fd).head or self._known_head
 
     def _open(self) -> int:
         self._close()

@@ -73,8 +73,8 @@ class FileScan:
                 continue
             sha = digest(line)
             self.digests |= wanted & {sha}
-            before = self._closed_tear(record)
-            self._link(record, sha, before)
+            self._close_tear(record)
+            self._link(record, sha)
             self._check(record, line)
             if raw == line:  # whole, but the newline that ends it did not get onto the disk
                 self._tear(0, len(line), sealed=False)
@@ -82,11 +82,7 @@ class FileScan:
             self._tear(1 - len(self._torn), len(b"\n".join(self._torn)), sealed=False)
 
     def chains(self) -> tuple[Chain, ...]:
-        """Return the chains as far as they stand in this file, in the order of their beginnings.
-
-        The head counts what a next line would name, which after a torn end are the torn bytes.
-        """
-        torn = digest(b"\n".join(self._torn)) if self._torn else None
+        """Return the chains as far as they stand in this file, in the order of their beginnings."""
         return tuple(
             Chain(
                 chain=name,
@@ -97,7 +93,7 @@ class FileScan:
                 first_ts=each.first["ts"],
                 last_ts=each.last["ts"],
                 prev=each.first["prev"],
-                head=torn if torn is not None and name == self._current else each.head,
+                head=each.head,
                 start=each.start,
             )
             for name, each in self._segments.items()
@@ -114,45 +110,42 @@ class FileScan:
     def _tear(self, offset: int, length: int, *, sealed: bool) -> None:
         self.tears.append(Tear(self._here(offset), length, sealed))
 
-    def _closed_tear(self, record: dict[str, Any]) -> str | None:
-        """Settle the lines above that are no events, and return the digest of a sealed tear.
-
-        None where there are none, and empty where they should not be there.
-        """
-        if not self._torn:
-            return None
+    def _close_tear(self, record: dict[str, Any]) -> None:
+        """Settle the lines right above an event that are none, or that lacked a newline."""
         lines = self._torn.copy()
         self._torn.clear()
+        sealing = record["event"] == TornLineSealed.name or "torn_sha256" in record
+        if not lines:
+            length = record.get("torn_bytes")
+            whole = record.get("torn_sha256") == record["prev"]
+            if sealing and whole and isinstance(length, int):  # the line above lacked its newline
+                self._tear(-1, length, sealed=True)
+            elif sealing:
+                self._problem(Kind.TAMPERED, "the torn line that was sealed here is missing")
+            return
         sealed = len(lines)  # how many of them, from the end, the seal closes
         while sealed and not _closes(record, lines[-sealed:]):
             sealed -= 1
-        if not sealed and record["event"] == TornLineSealed.name:
-            detail = "what was sealed here is not what stands above; one of both was changed"
+        if sealed:
+            self._tear(-sealed, record["torn_bytes"], sealed=True)
+        elif sealing:
+            detail = "what was sealed here is not what stands above; one of these lines was changed"
             self._problem(Kind.TAMPERED, detail)
-            return ""
+            return
         stray = len(lines) - sealed
         if stray:
             these = "this is no event" if stray == 1 else f"{stray} lines up to this are no events"
             detail = f"{these}, and no seal of a torn line follows"
             self._problem(Kind.TAMPERED, detail, -1 - sealed)
-        if not sealed:
-            return ""
-        self._tear(-sealed, record["torn_bytes"], sealed=True)
-        return str(record["torn_sha256"])
 
-    def _link(self, record: dict[str, Any], sha: str, torn: str | None) -> None:
-        """Check that a line follows the one before it in its chain.
-
-        `torn` is the digest of a sealed tear between the two, None where nothing is between
-        them, and empty where something is that does not belong there (and was reported).
-        """
+    def _link(self, record: dict[str, Any], sha: str) -> None:
+        """Check that a line follows the one before it in its chain."""
         chain, seq, prev = record["chain"], record["seq"], record["prev"]
         known = self._segments.get(chain)
         if known is None:
-            start = Start.BROKEN if torn == "" else self._start(record, torn)
+            start = self._start(record)
             self._segments[chain] = _Segment(record, self.lines, record, sha, start)
         else:
-            expected = known.head if torn is None else torn
             last = known.last["seq"]
             if not self.recording and self._current != chain:
                 self._problem(Kind.TAMPERED, "the chain goes on here, after another began")
@@ -162,24 +155,18 @@ class FileScan:
             elif seq <= last:
                 detail = f"a line is repeated or moved: it is number {seq} of its chain"
                 self._problem(Kind.TAMPERED, f"{detail}, after {last}")
-            elif expected not in {prev, ""}:
+            elif prev != known.head:
                 self._problem(
                     Kind.TAMPERED, "it does not follow the line above; one of both was changed"
                 )
             known.last, known.head = record, sha
         self._current = chain
 
-    def _start(self, record: dict[str, Any], torn: str | None) -> Start | None:
+    def _start(self, record: dict[str, Any]) -> Start | None:
         """Tell how a chain begins with this line; None where that depends on the other files."""
         if self.recording or self._current is None:
-            if torn is None:
-                return None
-            if (record["seq"], record["prev"]) == (1, torn):
-                return Start.NEW
-            self._problem(Kind.TAMPERED, "it does not name the torn line above")
-            return Start.BROKEN
-        above = self._segments[self._current].head if torn is None else torn
-        if (record["seq"], record["prev"]) == (1, above):
+            return None
+        if (record["seq"], record["prev"]) == (1, self._segments[self._current].head):
             return Start.LINKED  # two files of one trail, written one after the other into this
         detail = "a line was inserted or changed: another chain begins in the middle of the file"
         self._problem(Kind.TAMPERED, detail)
@@ -195,8 +182,6 @@ class FileScan:
         complaint = shape.complaint(record)
         if complaint is None and dump(record) != line:
             complaint = "it is not written as this program writes"
-        if complaint is None and record.get("torn_sha256", record["prev"]) != record["prev"]:
-            complaint = "a seal names the torn line as the one before it"
         if complaint is not None:
             self._problem(Kind.INVALID, complaint)
         elif shape.step or shape.name == StepSettled.name:
@@ -226,5 +211,4 @@ class FileScan:
 def _closes(record: dict[str, Any], torn: list[bytes]) -> bool:
     """Tell whether an event is the seal of these torn lines."""
     data = b"\n".join(torn)
-    said = (record["event"], record.get("torn_bytes"), record.get("torn_sha256"))
-    return said == (TornLineSealed.name, len(data), digest(data))
+    return (record.get("torn_bytes"), record.get("torn_sha256")) == (len(data), digest(data))

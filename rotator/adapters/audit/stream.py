@@ -76,7 +76,7 @@ class StreamAuditTrail:
     def head(self) -> str:
         """Return the digest of the last line, 64 zeros before the first."""
         with self._mutex:
-            return tail_of(self._written).head
+            return tail_of(self._written).head or GENESIS
 
     def unsettled(self) -> tuple[UnsettledIntent, ...]:
         """Return nothing: a stream cannot be read again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from rotator.adapters.audit.line import GENESIS, digest, parse
+from rotator.adapters.audit.line import digest, parse
 
 _FIRST_BLOCK = 16 * 1024
 _LIMIT = 64 * 1024 * 1024
@@ -22,8 +22,7 @@ class Tail:
     Attributes:
         chain: the chain that the file ends with, or None where no whole line is in it.
         seq: its last line's number, 0 where there is none.
-        head: the digest of the last whole line, `GENESIS` where there is none.
-        prev: what the next line has to name, or None where the file is empty.
+        head: the digest of the last whole line, or None where there is none.
         torn: the bytes after the last whole line (or a whole line that lacks its newline),
             without a newline at their end; None where the file ends in good order.
         terminated: whether the file ends in a newline (an empty one does).
@@ -31,8 +30,7 @@ class Tail:
 
     chain: str | None
     seq: int
-    head: str
-    prev: str | None
+    head: str | None
     torn: bytes | None
     terminated: bool
 
@@ -79,7 +77,7 @@ def _read(fd: int, start: int, end: int) -> bytes:
 def _tail_of(data: bytes, *, whole_file: bool) -> Tail | None:
     """Return the tail that the data show, or None where more of the file is needed."""
     if not data:
-        return Tail(None, 0, GENESIS, None, None, terminated=True) if whole_file else None
+        return Tail(None, 0, None, None, terminated=True) if whole_file else None
     terminated = data.endswith(b"\n")
     lines = (data[:-1] if terminated else data).split(b"\n")
     for index in range(len(lines) - 1, -1, -1):
@@ -91,9 +89,7 @@ def _tail_of(data: bytes, *, whole_file: bool) -> Tail | None:
             torn: bytes | None = b"\n".join(lines[index + 1 :])
         else:
             torn = None if terminated else lines[index]
-        prev = head if torn is None else digest(torn)
-        return Tail(record["chain"], record["seq"], head, prev, torn, terminated)
+        return Tail(record["chain"], record["seq"], head, torn, terminated)
     if not whole_file:
         return None
-    torn = b"\n".join(lines)
-    return Tail(None, 0, GENESIS, digest(torn), torn, terminated)
+    return Tail(None, 0, None, b"\n".join(lines), terminated)

@@ -9,8 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rotator.adapters.audit import FileAuditTrail, StreamAuditTrail
+from rotator.adapters.audit import StreamAuditTrail
+from rotator.adapters.audit.chain import addition
+from rotator.adapters.audit.line import GENESIS
 from rotator.adapters.audit.report import Report
+from rotator.adapters.audit.tail import tail_of
 from rotator.adapters.audit.verify import verify
 from rotator.events import (
     Event,
@@ -209,10 +212,9 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def append_after(path: Path, data: bytes, event: Event) -> str:
-    """Put data into the file as a crash would leave them, and append with a new process's trail."""
-    path.write_bytes(data)
-    trail = FileAuditTrail(path, instance="prod", clock=TickingClock())
-    head = trail.append(event)
-    trail.close()
-    return head
+def append_after(data: bytes, event: Event) -> tuple[bytes, str]:
+    """What an append makes of a trail with these bytes, as a crash left them, and its head."""
+    added = addition(
+        tail_of(data), event, fresh_chain="c" * 16, link=GENESIS, at=START, instance="prod"
+    )
+    return data + added.data, added.head

@@ -160,15 +160,16 @@ def test_a_file_that_was_emptied_in_place_goes_on_after_its_old_head(
     assert judge_paths(copy, path).ok
 
 
-def test_a_renamed_file_with_a_torn_end_is_linked_by_its_torn_bytes(
+def test_a_renamed_file_with_a_torn_end_is_linked_by_its_last_whole_line(
     trail: FileAuditTrail, path: Path
 ) -> None:
-    trail.append(notice())
+    head = trail.append(notice())
     trail.append(notice())
     old = path.with_suffix(".1")
     path.rename(old)
     os.truncate(old, old.stat().st_size - 10)
     trail.append(notice())
+    assert records(path)[0]["prev"] == head
     report = judge_paths(old, path)
     assert report.ok
     assert [chain.start for chain in report.chains] == [Start.NEW, Start.LINKED]

@@ -9,10 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rotator.adapters.audit import FileAuditTrail
 from rotator.adapters.audit.line import GENESIS, Place, digest, encode
 from rotator.adapters.audit.report import Kind, Start
+from rotator.adapters.audit.shape import shapes
 from rotator.adapters.audit.verify import read_lines, verify
 from rotator.events import Event, Result
 from tests.adapters.audit.samples import (
@@ -238,6 +241,38 @@ def test_a_hostile_name_cannot_move_the_cursor_of_who_reads_the_report() -> None
     assert str(report.first_broken).isprintable()
 
 
+PLACED = {"ts", "chain", "seq", "prev", "event"}
+OPTIONAL = sorted({name for shape in shapes().values() for name in shape.fields} - PLACED)
+names = st.sampled_from([*shapes(), "key.forge"]) | st.text(max_size=5)
+anything: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([{}])
+)
+
+
+@given(
+    st.lists(
+        st.binary(max_size=20)
+        | st.fixed_dictionaries(
+            {
+                "ts": st.text() | st.just("2026-08-24T03:00:00Z"),
+                "chain": st.sampled_from("ab"),
+                "seq": st.integers(-1, 3),
+                "prev": st.sampled_from([GENESIS, "", "x"]),
+                "event": names,
+            },
+            optional=dict.fromkeys(OPTIONAL, anything),
+        ).map(lambda record: json.dumps(record).encode()),
+        max_size=5,
+    ),
+    st.booleans(),
+)
+def test_no_file_content_breaks_the_verification(lines: list[bytes], recording: bool) -> None:
+    report = judge(b"\n".join(lines), heads=("ab" * 32,), recording=recording)
+    assert not report.ok
+    assert all(str(problem).isascii() and str(problem).isprintable() for problem in report.problems)
+    json.dumps(report.to_json(), allow_nan=False)
+
+
 # --- the report ----------------------------------------------------------------------------------
 
 
@@ -254,7 +289,7 @@ def test_the_report_is_plain_json() -> None:
     }
     assert document["tears"] == [{"where": {"file": "a", "line": 10}, "length": 6, "sealed": False}]
     assert [each["op"] for each in document["open"]] == ["c9/delete"]
-    assert document["chains"][0]["head"] == digest(b'{"ts":')
+    assert document["chains"][0]["head"] == digest(lines[-1].rstrip(b"\n"))
 
 
 def test_problems_stand_in_the_order_of_files_and_lines() -> None:

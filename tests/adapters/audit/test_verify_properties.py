@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from rotator.adapters.audit import FileAuditTrail
 from rotator.adapters.audit.line import digest
 from rotator.adapters.audit.report import Kind
 from tests.adapters.audit.samples import (
     HISTORY,
+    TickingClock,
     append_after,
     judge,
-    judge_paths,
     lines_of,
     notice,
-    records,
     written,
 )
 
 VALID = written()
 LINES = lines_of(VALID)
 HEAD = digest(LINES[-1].rstrip(b"\n"))
-
-with_a_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def line_at(offset: int) -> int:
@@ -41,9 +40,7 @@ def test_a_valid_trail_is_found_in_order() -> None:
     assert [(chain.first_seq, chain.last_seq) for chain in report.chains] == [(1, len(HISTORY))]
 
 
-def test_a_trail_cut_at_any_byte_is_torn_and_never_tampered_and_the_next_append_seals_it(
-    path: Path,
-) -> None:
+def test_a_trail_cut_at_any_byte_is_torn_and_never_tampered_and_the_next_append_seals_it() -> None:
     for cut in range(len(VALID)):
         data = VALID[:cut]
         at_a_boundary = cut == 0 or data.endswith(b"\n")
@@ -53,28 +50,33 @@ def test_a_trail_cut_at_any_byte_is_torn_and_never_tampered_and_the_next_append_
         if not at_a_boundary:
             assert report.tears[0].where.line == line_at(cut - 1), cut
 
-        append_after(path, data, notice())
-        mended = judge_paths(path)
+        after, head = append_after(data, notice())
+        mended = judge(after, heads=(head,))
         assert mended.ok, (cut, mended.problems)
-        whole = [line for line in path.read_bytes().splitlines() if line.endswith(b"}")]
-        assert (b'"audit.sealed"' in whole[-2]) == (not at_a_boundary) if len(whole) > 1 else True
+        assert [tear.sealed for tear in mended.tears] == ([] if at_a_boundary else [True]), cut
+        assert after.count(b'"event":"audit.sealed"') == len(mended.tears), cut
 
 
-@with_a_file
+@pytest.mark.parametrize("cut", [1, 2, 40, len(LINES[-1]) - 1, len(LINES[-1]), len(LINES[-1]) + 1])
+def test_a_file_that_was_cut_is_sealed_by_the_next_append(path: Path, cut: int) -> None:
+    path.write_bytes(VALID[:-cut])
+    head = FileAuditTrail(path, instance="prod", clock=TickingClock()).append(notice())
+    report = judge(path.read_bytes(), heads=(head,))
+    assert report.ok
+    assert [tear.sealed for tear in report.tears] == ([] if cut == len(LINES[-1]) else [True])
+
+
 @given(cuts=st.lists(st.floats(0, 1), min_size=1, max_size=5))
-def test_crash_upon_crash_in_the_middle_of_sealing_still_verifies(
-    path: Path, cuts: list[float]
-) -> None:
+def test_crash_upon_crash_in_the_middle_of_sealing_still_verifies(cuts: list[float]) -> None:
     """Each append is cut anywhere in what it wrote; the one after goes on from there."""
     data = VALID[:-7]
     for share in cuts:
-        append_after(path, data, notice())
-        after = path.read_bytes()
+        after, _ = append_after(data, notice())
         data = after[: len(data) + int(share * (len(after) - len(data)))]
         report = judge(data)
         assert report.ok, report.problems
-    append_after(path, data, notice())
-    assert judge_paths(path).ok
+    after, head = append_after(data, notice())
+    assert judge(after, heads=(head,)).ok
 
 
 @given(offset=st.integers(0, len(VALID) - 1), byte=st.integers(0, 255))
@@ -90,13 +92,11 @@ def test_a_changed_byte_is_found_in_its_line_or_the_one_after(offset: int, byte:
     assert line <= report.first_broken.where.line <= line + 1
 
 
-@with_a_file
-@given(offset=st.integers(0, 4000), byte=st.integers(0, 255))
-def test_a_changed_byte_of_a_trail_with_a_sealed_tear_is_found_too(
-    path: Path, offset: int, byte: int
+@given(offset=st.integers(0, 4000), byte=st.integers(0, 255), torn=st.sampled_from([1, 40, 400]))
+def test_a_changed_byte_of_a_trail_with_a_sealed_tear_is_found_by_the_next_whole_line(
+    offset: int, byte: int, torn: int
 ) -> None:
-    head = append_after(path, VALID[:-40], notice())
-    valid = path.read_bytes()
+    valid, head = append_after(VALID[:-torn], notice())
     offset %= len(valid)
     data = bytearray(valid)
     data[offset] = byte
@@ -105,8 +105,9 @@ def test_a_changed_byte_of_a_trail_with_a_sealed_tear_is_found_too(
         assert report.ok
         return
     assert report.first_broken is not None
+    # Between a line and the next whole one stands the torn line at most.
     line = valid.count(b"\n", 0, offset) + 1
-    assert line <= report.first_broken.where.line <= line + 1
+    assert line <= report.first_broken.where.line <= line + 2
 
 
 @given(st.data())
@@ -151,16 +152,10 @@ def test_lines_cut_off_at_the_end_are_missed_where_the_head_is_known(kept: int) 
     assert report.problems[0].where.line == kept
 
 
-def test_every_seal_says_what_it_closed(path: Path) -> None:
-    append_after(path, VALID[:-40], notice())
+def test_every_seal_says_what_it_closed() -> None:
+    after, _ = append_after(VALID[:-40], notice())
     torn = LINES[-1][:-40]
-    seal = records_of_whole_lines(path)[-2]
+    seal = json.loads(after.splitlines()[-2])
     assert (seal["event"], seal["torn_bytes"]) == ("audit.sealed", len(torn))
-    assert seal["torn_sha256"] == seal["prev"] == digest(torn)
-
-
-def records_of_whole_lines(path: Path) -> list[dict[str, object]]:
-    lines = [line for line in path.read_bytes().splitlines() if line.endswith(b"}")]
-    copy = path.with_suffix(".whole")
-    copy.write_bytes(b"\n".join(lines))
-    return records(copy)
+    assert seal["torn_sha256"] == digest(torn)
+    assert seal["prev"] == digest(LINES[-2].rstrip(b"\n"))
