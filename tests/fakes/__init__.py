@@ -1,0 +1,1 @@
+"""In-memory fakes, one for each port, with faults at every call."""
