@@ -12,12 +12,11 @@ LONGEST = 256
 def clean(text: str, *hidden: Secret) -> str:
     """Return a message without control characters and credentials, cut to `LONGEST`.
 
-    What looks like a credential is masked, and so are the given secrets, whatever they
-    look like.
+    What looks like a credential is masked, and so are the given secrets (never empty
+    ones), whatever they look like.
     """
     for secret in hidden:
-        if secret.reveal():
-            text = text.replace(secret.reveal(), MASK)
+        text = text.replace(secret.reveal(), MASK)
     return printable(redact(text))
 
 

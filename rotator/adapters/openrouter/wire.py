@@ -110,11 +110,19 @@ class Answer:
     whole: bool
 
     def json(self) -> Any:
-        """Return the body as JSON, or None where it is none."""
+        """Return the body as JSON, or None where it is none.
+
+        Bytes that are no UTF-8 and numbers without end do not cost the rest of the answer.
+        """
         try:
-            return json.loads(self.body)
+            return json.loads(self.body.decode("utf-8-sig", "replace"), parse_int=_integer)
         except (ValueError, RecursionError):
             return None
+
+
+def _integer(digits: str) -> int | float:
+    """Read a JSON integer; Python refuses thousands of digits, which are infinite here."""
+    return int(digits) if len(digits) < 400 else float(digits)
 
 
 @dataclass(frozen=True, slots=True)

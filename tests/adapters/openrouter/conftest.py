@@ -103,5 +103,5 @@ def issuer(server: RawServer, issuer_for: IssuerFor) -> OpenRouterIssuer:
 
 @pytest.fixture
 def impatient(server: RawServer, issuer_for: IssuerFor) -> OpenRouterIssuer:
-    """The adapter with a time-out of a fifth of a second."""
-    return issuer_for(server.url, timeout=timedelta(seconds=0.2))
+    """The adapter with a time-out of half a second."""
+    return issuer_for(server.url, timeout=timedelta(seconds=0.5))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -114,6 +116,19 @@ ODD: dict[str, tuple[Reply, str]] = {
         HASH,
     ),
     "an error beside it": (answer(201, {**WHOLE, "error": {"code": 500, "message": "x"}}), HASH),
+    "bytes that are no text": (
+        answer(
+            201, b'{"key": "' + PLAINTEXT.encode() + b'", "data": {"name": "\xff"}, "x": "\xff"}'
+        ),
+        HASH,
+    ),
+    "a number without end": (
+        answer(
+            201, b'{"key": "' + PLAINTEXT.encode() + b'", "data": {"limit": ' + b"9" * 9000 + b"}}"
+        ),
+        HASH,
+    ),
+    "a byte order mark": (answer(201, b"\xef\xbb\xbf" + json.dumps(WHOLE).encode()), HASH),
     "not announced as json": (answer(201, WHOLE, {"content-type": "text/html"}), HASH),
     "cut behind the body": (
         raw(head(201, {"content-length": "9999"}) + b'{"key": "' + PLAINTEXT.encode() + b'"}'),
@@ -135,7 +150,7 @@ def test_the_plaintext_is_kept_however_odd_the_rest_is(
     minted = issuer.create(NEW)
     assert minted.secret.reveal() == PLAINTEXT
     assert minted.key.hash == key_hash
-    assert minted.key.name == "a key"
+    assert minted.key.name in {"a key", "\ufffd"}
     assert minted.key.disabled is False
     assert server.calls == ["POST /keys"]
 
@@ -244,6 +259,14 @@ def test_a_redirect_is_named_without_its_query(server: RawServer, issuer: OpenRo
     assert "token" not in str(caught.value)
 
 
+def test_a_redirect_to_nowhere_is_a_redirect_all_the_same(
+    server: RawServer, issuer: OpenRouterIssuer
+) -> None:
+    server.will(answer(302, {}, {"location": "http://[nowhere"}))
+    with pytest.raises(OutcomeUnknown, match="unreadable address"):
+        issuer.create(NEW)
+
+
 def test_a_rate_limited_create_says_for_how_long_writes_pause(
     server: RawServer, issuer: OpenRouterIssuer
 ) -> None:
@@ -259,3 +282,12 @@ def test_the_answer_may_hold_what_no_caller_asked_for(
     extra: dict[str, Any] = {**WHOLE, "new": 1, "data": shown(new_field={"a": 1})}
     server.will(answer(201, extra))
     assert issuer.create(NEW).key.limit == 50.0
+
+
+def test_threads_may_share_one_adapter(server: RawServer, issuer: OpenRouterIssuer) -> None:
+    server.will(*(answer(201, {"key": f"sk-or-v1-{number}"}) for number in range(33)))
+    with ThreadPoolExecutor(8) as pool:
+        minted = list(pool.map(lambda _: issuer.create(NEW), range(32)))
+    assert len({each.key.hash for each in minted}) == 32
+    assert all(each.key.hash == each.secret.sha256() for each in minted)
+    assert len(server.calls) == 32

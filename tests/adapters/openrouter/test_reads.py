@@ -70,6 +70,7 @@ def test_an_unlimited_key_has_known_limits(server: RawServer, issuer: OpenRouter
         {"limit": "50"},
         {"limit": True},
         {"limit": -1},
+        {"limit": 10**350},
         {"limit": 10**400},
         {"limit_remaining": None},
         {"limit_remaining": "x"},

@@ -50,7 +50,7 @@ def test_an_answer_that_drips_does_not_outlast_the_time_out_over_tls_either(
     tls_server: RawServer, issuer_for: IssuerFor, begun: bytes
 ) -> None:
     tls_server.will(drip(begun, b"a: b\r\n"))
-    issuer = issuer_for(tls_server.url, ca_cert=CERTIFICATE, timeout=timedelta(seconds=0.5))
+    issuer = issuer_for(tls_server.url, ca_cert=CERTIFICATE, timeout=timedelta(seconds=1))
     with pytest.raises(OutcomeUnknown):
         issuer.create(NEW)
     assert tls_server.heard(1) == ["POST /keys"]
