@@ -149,7 +149,8 @@ class OpenRouterIssuer:
 
     def get(self, key_hash: str) -> IssuedKey | None:
         """Return one key, or None where OpenRouter itself answers 404."""
-        found = self._look("get key", key_hash)
+        operation = "get key"
+        found = self._look(operation, _path(operation, key_hash), self._credential(operation))
         if isinstance(found, ServiceError):
             raise found from None
         return found
@@ -164,7 +165,7 @@ class OpenRouterIssuer:
         if answered is not None and answered.disabled is disabled:
             return answered
         context = self._context(operation, credential)
-        found = self._settle(sent, context, key_hash)
+        found = self._settle(sent, context, call.path, credential)
         if found is None:
             raise Refused(SERVICE, operation, "there is no such key", status=404)
         if isinstance(found, ServiceError):
@@ -186,7 +187,7 @@ class OpenRouterIssuer:
         if answered is True:
             return
         context = self._context(operation, credential)
-        found = self._settle(sent, context, key_hash)
+        found = self._settle(sent, context, call.path, credential)
         if found is None:
             return
         if isinstance(found, ServiceError):
@@ -264,30 +265,28 @@ class OpenRouterIssuer:
         if failures.worth_repeating(tries[-1], self._clock.now()):
             raise _AgainError
 
-    def _look(self, operation: str, key_hash: str) -> IssuedKey | ServiceError | None:
-        path = _path(operation, key_hash)
-        try:
-            credential = self._credential(operation)
-        except ServiceError as error:
-            return error
+    def _look(
+        self, operation: str, path: str, credential: Secret
+    ) -> IssuedKey | ServiceError | None:
         sent = self._send(Call("GET", path), credential)
-        key = self._reader.key_in(sent.last, key_hash)
+        key = self._reader.key_in(sent.last, path.rpartition("/")[2])
         if key is not None or failures.is_said(sent.last, 404):
             return key
         return failures.read_failure(sent.last, self._context(operation, credential))
 
     def _settle(
-        self, sent: _Sent, context: Context, key_hash: str
+        self, sent: _Sent, context: Context, path: str, credential: Secret
     ) -> IssuedKey | ServiceError | None:
         """Read the key after a change whose answer was no clean success.
 
+        With the same credential: to fetch another could fail, and hide what was sent.
         The read is spared where it could not tell anything: the call was never sent, or
         the API refused the management key or asked to be left alone.
         """
         status = None if isinstance(sent.last, NoAnswer) else sent.last.status
         if sent.is_definite_no and status in {None, 401, 429}:
             return failures.read_failure(sent.last, context)
-        found = self._look(f"{context.operation}, then get key", key_hash)
+        found = self._look(f"{context.operation}, then get key", path, credential)
         if not isinstance(found, ServiceError):
             return found
         if sent.is_definite_no and status == 404:

@@ -8,6 +8,7 @@ import pytest
 
 from rotator.adapters.openrouter import OpenRouterIssuer
 from rotator.errors import OutcomeUnknown, Refused, ServiceError, Transient, Unauthorised
+from rotator.secret import Secret
 from tests.adapters.openrouter.conftest import HASH, IssuerFor, StillClock, shown
 from tests.adapters.openrouter.raw_server import (
     RawServer,
@@ -216,6 +217,16 @@ def test_a_change_that_was_never_sent_is_transient_without_a_read(issuer_for: Is
     issuer = issuer_for(url)
     assert outcome(issuer.set_disabled, HASH, True) is Transient
     assert outcome(issuer.delete, HASH) is Transient
+
+
+def test_a_management_key_that_cannot_be_fetched_again_does_not_hide_what_was_sent(
+    server: RawServer, issuer: OpenRouterIssuer
+) -> None:
+    fetched = iter([Secret("sk-or-mgmt-first")])
+    issuer._management_key = lambda: next(fetched)
+    server.will(page(200), error(503))
+    assert outcome(issuer.set_disabled, HASH, True) is OutcomeUnknown
+    assert server.calls == [PATCH] + [GET] * 3
 
 
 def test_quick_retries_end_with_the_time_out(
