@@ -67,11 +67,21 @@ def _plan(snapshot: Snapshot, now: datetime) -> Plan:
     if first := first_ledger(snapshot, now):
         return first
     if snapshot.claim is not None:
-        return recover(snapshot, now)
+        return _settle_claim(snapshot, now)
     for ask in (follow_path, follow_value, _adopt_orphans):
         if answer := ask(snapshot, now):
             return answer
     return _rotate_or_remove(snapshot, now)
+
+
+def _settle_claim(snapshot: Snapshot, now: datetime) -> Plan:
+    """Plan the end of an expired claim, or only tell of it where no value may be read."""
+    if not snapshot.may_read_values:
+        claim = snapshot.claim
+        assert claim is not None
+        finding = Finding(Reason.CLAIM_EXPIRED, f"{claim.kind} by {claim.holder}.", claim.key)
+        return Plan(Reason.CLAIM_EXPIRED, findings=(finding,))
+    return recover(snapshot, now)
 
 
 _TICK = timedelta(seconds=1)
