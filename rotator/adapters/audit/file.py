@@ -194,19 +194,24 @@ class FileAuditTrail:
 
     def _open(self) -> int:
         self._close()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         try:
-            try:
-                fd = os.open(self._path, flags)
-            except FileNotFoundError:
-                fd = os.open(self._path, flags | os.O_CREAT, 0o600)
-                self._sync_folder()
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                os.close(fd)
-                hint = 'is not a regular file (for standard output set path = "-")'
-                raise AuditUnavailable(f"audit trail {self._path}: {hint}")
+            fd = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise self._unavailable("open", error) from None
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                hint = 'is not a regular file (for standard output set path = "-")'
+                raise AuditUnavailable(f"audit trail {self._path}: {hint}")
+            if found.st_size == 0:
+                self._sync_folder()
+        except OSError as error:
+            os.close(fd)
+            raise self._unavailable("open", error) from None
+        except AuditUnavailable:
+            os.close(fd)
+            raise
         self._fd = fd
         return fd
 

@@ -20,6 +20,7 @@ import httpx
 import hvac
 import pytest
 import structlog
+from apscheduler.events import EVENT_JOB_REMOVED
 from apscheduler.schedulers.background import BackgroundScheduler
 from hypothesis import given
 from hypothesis import strategies as st
@@ -283,18 +284,15 @@ def test_libraries_at_debug_level_show_no_canary(echo: str) -> None:
     log.error("vault refused", exc_info=caught.value)
     vault.adapter.close()
 
-    finished = threading.Event()
-
     def job(_: str) -> None:
-        try:
-            raise RuntimeError(f"{CANARY} {VAULT_CANARY}")
-        finally:
-            finished.set()
+        raise RuntimeError(f"{CANARY} {VAULT_CANARY}")
 
+    removed = threading.Event()  # a shutdown before that would fail in the scheduler's thread
     scheduler = BackgroundScheduler()
+    scheduler.add_listener(lambda _: removed.set(), EVENT_JOB_REMOVED)
     scheduler.start()
     scheduler.add_job(job, args=[CANARY], name=CANARY)
-    assert finished.wait(30)
+    assert removed.wait(30)
     scheduler.shutdown()
 
     shown = text(out)
