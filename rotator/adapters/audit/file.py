@@ -199,20 +199,18 @@ class FileAuditTrail:
             fd = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise self._unavailable("open", error) from None
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                hint = 'is not a regular file (for standard output set path = "-")'
-                raise AuditUnavailable(f"audit trail {self._path}: {hint}")
-            if found.st_size == 0:
-                self._sync_folder()
-        except OSError as error:
-            os.close(fd)
-            raise self._unavailable("open", error) from None
-        except AuditUnavailable:
-            os.close(fd)
-            raise
         self._fd = fd
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            self._close()
+            hint = 'is not a regular file (for standard output set path = "-")'
+            raise AuditUnavailable(f"audit trail {self._path}: {hint}")
+        if found.st_size == 0:
+            try:
+                self._sync_folder()
+            except OSError as error:
+                self._close()
+                raise self._unavailable("open", error) from None
         return fd
 
     def _close(self) -> None:
