@@ -22,6 +22,7 @@ from rotator.core.ledger import (
     ServedKey,
 )
 from rotator.core.reasons import Reason
+from rotator.core.retirement import AT_ONCE
 from rotator.core.target import SecretRef
 
 
@@ -147,6 +148,17 @@ class NoteFailure:
     def apply(self, ledger: Ledger) -> Ledger:
         """Set the failure."""
         return replace(ledger, failure=self.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureOver:
+    """Nothing of the last failure is left to be tried again."""
+
+    change: ClassVar[str] = "failure_over"
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Clear the failure."""
+        return replace(ledger, failure=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +319,11 @@ class EnabledByHand:
 
 @dataclass(frozen=True, slots=True)
 class GraceAfresh:
-    """A retiring key may have been served again for a while; the claim ends."""
+    """A retiring key may have been served again for a while; the claim ends.
+
+    Whoever rolled back wanted the key to work and may have enabled it, so neither an
+    earlier disable nor an earlier reason to hurry counts any longer.
+    """
 
     change: ClassVar[str] = "grace_afresh"
 
@@ -320,4 +336,14 @@ class GraceAfresh:
         entry = ledger.entry(self.key)
         if entry is None:
             return ledger
-        return ledger.with_entry(replace(entry, since=self.at, quiet_since=None))
+        why = Reason.MAYBE_SERVED if entry.why in AT_ONCE else entry.why
+        return ledger.with_entry(
+            replace(
+                entry,
+                since=self.at,
+                why=why,
+                quiet_since=None,
+                disabled_at=None,
+                enabled_by_hand=False,
+            )
+        )

@@ -130,12 +130,25 @@ def _rotate_or_remove(snapshot: Snapshot, now: datetime) -> Plan:
         left = (Finding(Reason.LEFT_BEHIND, "", served.hash),) if served is not None else ()
         return replace(removal, findings=_merged(left, removal.findings))
     wakes = tuple(each for each in (rotation.wake_at, removal.wake_at) if each is not None)
-    return replace(
+    both = replace(
         removal,
         reason=removal.reason if removal.steps or removal.needs else rotation.reason,
         findings=_merged(rotation.findings, removal.findings),
         wake_at=min(wakes, default=None),
     )
+    return _failure_over(snapshot, both, now)
+
+
+def _failure_over(snapshot: Snapshot, chosen: Plan, now: datetime) -> Plan:
+    """Forget a failure once its time to retry has come and there is nothing left to retry.
+
+    A failed look, for instance, succeeds the next time and leaves nothing to record.
+    """
+    failure = snapshot.book.failure
+    idle = not chosen.steps and not chosen.needs and chosen.reason is Reason.NOT_DUE
+    if failure is None or not idle or failure.next_try > now or not snapshot.may_read_values:
+        return chosen
+    return replace(chosen, reason=Reason.FAILURE_OVER, steps=(Record(edits.FailureOver()),))
 
 
 def _merged(one: tuple[Finding, ...], two: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -149,7 +162,9 @@ def _plan_rotation(snapshot: Snapshot, now: datetime) -> Plan:
     if left_alone is not None and not _overridden(snapshot, left_alone):
         return left_alone
     when = due(snapshot, now)
-    reason = dead or (when.reason if when is not None and when.at <= now else None)
+    due_now = when.reason if when is not None and when.at <= now else None
+    # What an operator asked for weighs more than a death: it passes holds and back-off.
+    reason = due_now if due_now in _DEMANDED else dead or due_now
     if reason is None:
         findings = _standing_findings(snapshot, now)
         wake = when.at if when is not None else None

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     CLAIM_EXPIRED = "claim_expired"
     DISABLED_BY_US = "disabled_by_us"
     ROLLED_BACK = "rolled_back"
+    FAILURE_OVER = "failure_over"
     # Why nothing is done.
     NOT_DUE = "not_due"
     LEDGER_UNREADABLE = "ledger_unreadable"
@@ -83,6 +84,7 @@ class Reason(StrEnum):
     UNAUTHORISED = "unauthorised"
     UNKNOWN_OUTCOME = "unknown_outcome"
     AUDIT_UNAVAILABLE = "audit_unavailable"
+    INDEX_EMPTY = "index_empty"
     STOPPING = "stopping"
 
 
@@ -119,6 +121,7 @@ MEANING: dict[Reason, str] = {
     Reason.CLAIM_EXPIRED: "A process died or stalled in the middle of a change.",
     Reason.DISABLED_BY_US: "The served key had been disabled by this program before it was served.",
     Reason.ROLLED_BACK: "The previous key is served again.",
+    Reason.FAILURE_OVER: "What failed before has succeeded, or is no longer called for.",
     Reason.NOT_DUE: "There is nothing to do yet.",
     Reason.LEDGER_UNREADABLE: "The target's ledger cannot be understood; it is left as it is.",
     Reason.LEDGER_NEWER: "The target's ledger was written by a newer version of this program.",
@@ -153,6 +156,7 @@ MEANING: dict[Reason, str] = {
     Reason.UNAUTHORISED: "A service refuses this program's own credential.",
     Reason.UNKNOWN_OUTCOME: "The answer to a call was lost; what it did is settled later.",
     Reason.AUDIT_UNAVAILABLE: "The audit trail cannot be written, so nothing acts.",
+    Reason.INDEX_EMPTY: "This process has not yet looked at which keys the other targets serve.",
     Reason.STOPPING: "The process was asked to stop.",
 }
 """One sentence of meaning for each reason."""

@@ -105,6 +105,9 @@ def _stopped(
         return stop
     if entry.why in (Reason.COMPROMISED, Reason.RETIRED) and place.stage is Stage.DISABLE:
         return None
+    if entry.why is Reason.NEVER_SERVED:
+        # Cleaning up after a failed rotation must not wait until the next one fails too.
+        return target_is_held(snapshot, now)
     return first_of((target_is_held, backing_off), snapshot, now)
 
 

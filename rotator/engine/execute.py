@@ -50,7 +50,8 @@ from rotator.errors import (
 )
 from rotator.events import Phase, Result, StepSettled
 
-_WRITES_TO_PROVIDER = frozenset({ClaimKind.ROTATE, ClaimKind.DISABLE, ClaimKind.DELETE})
+_REMOVALS = frozenset({ClaimKind.DISABLE, ClaimKind.DELETE})
+_WRITES_TO_PROVIDER = _REMOVALS | {ClaimKind.ROTATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,8 @@ def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
         raise StepFailed(Reason.UNAUTHORISED, refused)
     if world.stopping():
         raise StepFailed(Reason.STOPPING, quiet=True)
+    if step.claim.kind in _REMOVALS and not world.fleet.filled():
+        raise StepFailed(Reason.INDEX_EMPTY)
     if step.claim.kind in _WRITES_TO_PROVIDER:
         world.pace.obtain(urgent=plan.urgent)
     for removal in plan.steps:
@@ -210,6 +213,23 @@ def _remember(hand: Hand, failed: StepFailed) -> Failure | None:
     except (RotatorError, ServiceError) as error:
         log.warning("the failure could not be noted in the ledger: %s", error)
     return failure
+
+
+def note_failure(world: World, observation: Observation, failure: Failure) -> None:
+    """Keep a failure to observe in the ledger, so that `status` shows it and a restart knows it.
+
+    Best effort, and not while a claim stands: a newer version of the ledger would
+    prolong it.
+    """
+    book = observation.snapshot.ledger.ledger
+    if book is None or book.pending is not None:
+        return
+    snapshot = observation.snapshot
+    hand = Hand(world, observation, snapshot.ledger, snapshot.draft.op, failure.reason)
+    try:
+        change_ledger(hand, edits.NoteFailure(failure))
+    except (RotatorError, ServiceError) as error:
+        log.warning("the failure could not be noted in the ledger: %s", error)
 
 
 def _ending(hand: Hand, failed: StepFailed, failure: Failure | None) -> edits.Edit | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from rotator.core import edits
 from rotator.core.failures import Cause, failure_after, next_failure
 from rotator.core.ledger import Failure
 from rotator.core.plan import plan
@@ -18,7 +19,7 @@ from rotator.core.snapshot import Demand, Snapshot
 from rotator.core.steps import Finding, NeedProbe, Plan
 from rotator.core.target import Target
 from rotator.engine.acting import append
-from rotator.engine.execute import Execution, execute
+from rotator.engine.execute import Execution, execute, note_failure
 from rotator.engine.hand import StepFailed
 from rotator.engine.observe import Observation, observe, renewed, satisfy
 from rotator.engine.world import World, log
@@ -95,17 +96,26 @@ def reconcile(
                     reobserved += 1
                     observation = None
                     continue
-                return _failed(world, observation, chosen, changed, execution)
+                if not isinstance(execution.failed.ending, edits.Abandon):
+                    return _failed(world, observation, chosen, changed, execution)
+                _log_failure(target.name, execution.failed)  # its key is cleaned up at once
             observation = _after(world, observation, execution)
     except (ServiceError, AuditUnavailable) as error:
         if isinstance(error, Unauthorised) and error.service == "openrouter":
             world.fleet.refuse(str(error))
-        now, cause = world.clock.now(), cause_of(error)
-        log.error("target %s: %s", target.name, error, extra={"reason": str(cause.reason)})
-        failure = next_failure(target.name, earlier, cause, now)
-        snapshot = observation.snapshot if observation is not None else None
-        again = failure.next_try
-        return Report(target.name, now, chosen, snapshot, tuple(changed), failure, again)
+        failure = next_failure(target.name, earlier, cause_of(error), world.clock.now())
+        log.error("target %s: %s", target.name, error, extra={"reason": str(failure.reason)})
+        if observation is not None and _is_openrouters(error):
+            note_failure(world, observation, failure)
+        return Report(
+            target=target.name,
+            at=world.clock.now(),
+            plan=chosen,
+            snapshot=observation.snapshot if observation is not None else None,
+            changed=tuple(changed),
+            failure=failure,
+            wake_at=failure.next_try,
+        )
     assert observation is not None  # the loop has observed
     log.warning("target %s needs more than %d plans at once", target.name, _ROUNDS)
     return replace(
@@ -130,6 +140,11 @@ def settled_plan(world: World, observation: Observation) -> Plan:
         if observation.snapshot.served_works:
             world.fleet.lives(observation.snapshot.target.name)
     raise Transient("rotator", "plan", f"still asks for more after {_LOOKS} observations")
+
+
+def _is_openrouters(error: Exception) -> bool:
+    """Tell whether OpenRouter failed, so that Vault may still take a note of it."""
+    return isinstance(error, ServiceError) and error.service == "openrouter"
 
 
 def _passing(failed: StepFailed) -> bool:
@@ -184,8 +199,13 @@ def _failed(
     name = snapshot.target.name
     if failure is None:
         failure = failure_after(snapshot, Cause(failed.reason, failed.detail), now)
-    log.error("target %s: %s", name, failed, extra={"reason": str(failed.reason)})
+    _log_failure(name, failed)
     return Report(name, now, chosen, snapshot, tuple(changed), failure, failure.next_try)
+
+
+def _log_failure(name: str, failed: StepFailed) -> None:
+    """Say what failed."""
+    log.error("target %s: %s", name, failed, extra={"reason": str(failed.reason)})
 
 
 def cause_of(error: ServiceError | AuditUnavailable) -> Cause:

@@ -85,6 +85,7 @@ def resync(
         return Report(target.name, world.clock.now(), None, None)
 
     list(spread(look_at, targets))
+    world.fleet.fill()
     listing, failed = _list(world, tuple(seen.values()))
     if listing is not None:
         world.fleet.begin_resync(_dead(tuple(seen.values()), listing))

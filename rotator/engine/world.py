@@ -24,6 +24,7 @@ class Fleet:
         self._dead: set[str] = set()
         self._refused: str | None = None
         self._reported: set[tuple[str, str, str | None]] = set()
+        self._filled = False
 
     def serves(self, target: str, key_hash: str | None) -> None:
         """Note which key a configured target serves, or that it serves none."""
@@ -32,6 +33,16 @@ class Fleet:
                 self._served.pop(target, None)
             else:
                 self._served[target] = key_hash
+
+    def filled(self) -> bool:
+        """Tell whether every configured target was looked at once; until then nothing is disabled."""
+        with self._lock:
+            return self._filled
+
+    def fill(self) -> None:
+        """Note that every configured target was looked at."""
+        with self._lock:
+            self._filled = True
 
     def forget(self, target: str) -> None:
         """Drop a target that is configured no more."""
