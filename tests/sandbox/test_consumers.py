@@ -168,3 +168,14 @@ def test_a_consumer_that_cannot_keep_up_leaves_calls_out_and_says_so(sandbox: Sa
         report = wait_for(running, lambda report: report.calls >= 2 and report.behind > 0)
 
     assert report.failures == ()
+
+
+def test_a_call_that_is_given_up_is_one_failure_and_the_next_call_succeeds(
+    sandbox: Sandbox,
+) -> None:
+    serve_new_key(sandbox)
+    sandbox.faults.add(Fault(kind=FaultKind.LATENCY, seconds=60, path="/api/v1/chat/*"))
+    with fleet(sandbox, timeout=0.5) as running:
+        report = wait_for(running, lambda report: sum(report.calls_by_key.values()) >= 2)
+
+    assert [failure.what for failure in report.failures] == ["TimeoutError"]

@@ -58,11 +58,13 @@ def test_a_deleted_version_comes_back_and_a_destroyed_one_does_not(store: VaultS
     store.undelete("secret", "a", [1])
     assert store.read("secret", "a")["data"] == {"x": "1"}
 
+    store.delete("secret", "a", [1])
     store.destroy("secret", "a", [1])
     store.undelete("secret", "a", [1])
     with pytest.raises(DeletedError) as gone:
         store.read("secret", "a")
     assert gone.value.metadata["destroyed"] is True
+    assert gone.value.metadata["deletion_time"]
 
 
 def test_a_secret_that_is_made_again_repeats_its_version_but_not_its_time(
