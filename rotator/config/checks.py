@@ -7,7 +7,8 @@ that a configuration is refused for what would really happen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from urllib.parse import urlsplit
 
 from rotator.config.locate import Path
@@ -22,9 +23,9 @@ from rotator.config.schema import (
 )
 from rotator.config.targets import PolicyTable, TargetTable
 from rotator.config.text import closest, is_loopback
-from rotator.core.calendar import is_open, opens_at
+from rotator.core.calendar import is_open, opens_at, window_spans
 from rotator.core.durations import format_duration
-from rotator.core.schedule import cron_sample, longest_gap, period
+from rotator.core.schedule import cron_sample, longest_gap, next_cron, period
 from rotator.core.target import Policy, SecretRef
 
 CLAIM_FACTOR = 4
@@ -87,7 +88,17 @@ def _pace_problems(
 
 
 def _meets(policy: Policy) -> bool:
-    return any(opens_at(policy, moment) <= moment + policy.jitter for moment in cron_sample(policy))
+    """Tell whether any time of cron, put off by up to the jitter, falls into a window."""
+    weekly = replace(policy, blackouts=())
+    if any(opens_at(weekly, moment) <= moment + policy.jitter for moment in cron_sample(policy)):
+        return True
+    # The sample of an expression with many times in a day does not reach every weekday.
+    days = (date(2024, 1, 1) + timedelta(days=each) for each in range(366))
+    return any(
+        next_cron(policy, start - policy.jitter - timedelta(microseconds=1)) < end
+        for day in days
+        for start, end in window_spans(policy, day)
+    )
 
 
 def policy_warnings(path: Path, table: PolicyTable) -> Iterator[Problem]:

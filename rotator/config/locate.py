@@ -138,8 +138,11 @@ class _Scanner:
         self._take("[")
         index = 0
         while self._next() != "]":
-            self._note((*path, index), self.at)
+            start = self.at
+            self._note((*path, index), start)
             self._value((*path, index))
+            if self.at == start:
+                raise ValueError("no value")
             index += 1
             if self._next() == ",":
                 self.at += 1

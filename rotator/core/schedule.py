@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from rotator.core.calendar import after_blackouts, longest_closed, opens_at
+from rotator.core.calendar import after_blackouts, instant, longest_closed, opens_at
 from rotator.core.target import Policy
 
 BACKOFF_BASE = timedelta(seconds=30)
@@ -32,10 +32,12 @@ BACKOFF_CAP = timedelta(hours=1)
 _TICK = timedelta(microseconds=1)
 
 # Questions about a cron expression as a whole are answered from a fixed stretch of time, so that
-# the answer does not change from day to day. It begins with a leap year.
+# the answer does not change from day to day. It begins with a leap year, and its size is more
+# than the minutes of a day, so that all times of at least one day are in it.
 _SAMPLE_START = datetime(2024, 1, 1, tzinfo=UTC)
 _SAMPLE_END = datetime(2032, 1, 1, tzinfo=UTC)
-_SAMPLE_SIZE = 1000
+_SAMPLE_SIZE = 1500
+_SAMPLE_MIDNIGHTS = 400
 
 
 class DueReason(StrEnum):
@@ -171,6 +173,7 @@ def period(policy: Policy) -> timedelta:
     return min(later - earlier for earlier, later in pairwise(cron_sample(policy)))
 
 
+@lru_cache(maxsize=256)
 def longest_gap(policy: Policy) -> timedelta:
     """Return the longest time for which a key stays served while all goes well.
 
@@ -231,10 +234,26 @@ def _longest_cron_gap(policy: Policy) -> timedelta:
     gaps = list(pairwise(cron_sample(policy)))
     weekly = replace(policy, blackouts=())
     longest = max(opens_at(weekly, later + policy.jitter) - earlier for earlier, later in gaps)
-    if policy.blackouts:
-        plain = max(later - earlier for earlier, later in gaps)
+    dense = _midnight_gaps(policy.cron or "", policy.timezone)
+    if policy.blackouts or dense:
+        plain = max(later - earlier for earlier, later in (*gaps, *dense))
         longest = max(longest, plain + policy.jitter + longest_closed(policy))
     return longest
+
+
+@lru_cache(maxsize=256)
+def _midnight_gaps(expression: str, zone: ZoneInfo) -> tuple[tuple[datetime, datetime], ...]:
+    """Return the gaps over each midnight of a year, where the sample is too short to have them."""
+    sample = _sampled(expression, zone)
+    if len(sample) < _SAMPLE_SIZE or sample[-1] - sample[0] > timedelta(days=_SAMPLE_MIDNIGHTS):
+        return ()
+    gaps = []
+    for day in range(_SAMPLE_MIDNIGHTS):
+        midnight = instant(zone, _SAMPLE_START.date() + timedelta(days=day))
+        before = next(CronSim(expression, midnight.astimezone(zone), reverse=True))
+        after = next(_cron_times(expression, zone, midnight - _TICK))
+        gaps.append((before.astimezone(UTC), after))
+    return tuple(gaps)
 
 
 def _standing(opens: Callable[[datetime], datetime], since: datetime, now: datetime) -> datetime:

@@ -241,6 +241,22 @@ def test_the_seconds_of_a_test_are_legal_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cron", "jitter", "window"),
+    [
+        ("* * * * *", "0s", "wed 12:00-13:00"),
+        ("0 3 29 2 *", "0s", "daily 03:00-03:01"),
+        ("0 1 * * sun", "2h", "sun 02:00-04:00"),
+    ],
+)
+def test_cron_and_windows_that_meet_now_and_then_are_accepted(
+    cron: str, jitter: str, window: str
+) -> None:
+    lines = f'cron = "{cron}"\njitter = "{jitter}"\nmin_age = "0s"\nwindows = ["{window}"]\n'
+    config = read(f"{MINIMAL}[policy.standard]\n{lines}")
+    assert config.targets[0].policy.cron == cron
+
+
+@pytest.mark.parametrize(
     ("limit", "targets", "believed"),
     [
         (MaxDead(share=0.1), 0, 3),
