@@ -85,6 +85,7 @@ class Reason(StrEnum):
     UNKNOWN_OUTCOME = "unknown_outcome"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     INDEX_EMPTY = "index_empty"
+    DEFECT = "defect"
     STOPPING = "stopping"
 
 
@@ -157,6 +158,7 @@ MEANING: dict[Reason, str] = {
     Reason.UNKNOWN_OUTCOME: "The answer to a call was lost; what it did is settled later.",
     Reason.AUDIT_UNAVAILABLE: "The audit trail cannot be written, so nothing acts.",
     Reason.INDEX_EMPTY: "This process has not yet looked at which keys the other targets serve.",
+    Reason.DEFECT: "The plan would have broken a promise, so it was not carried out: please report.",
     Reason.STOPPING: "The process was asked to stop.",
 }
 """One sentence of meaning for each reason."""

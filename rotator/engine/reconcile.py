@@ -23,7 +23,13 @@ from rotator.engine.execute import Execution, execute, note_failure
 from rotator.engine.hand import StepFailed
 from rotator.engine.observe import Observation, observe, renewed, satisfy
 from rotator.engine.world import World, log
-from rotator.errors import AuditUnavailable, ServiceError, Transient, Unauthorised
+from rotator.errors import (
+    AuditUnavailable,
+    InvariantViolation,
+    ServiceError,
+    Transient,
+    Unauthorised,
+)
 from rotator.events import Phase, Result, TargetAttention
 
 _ROUNDS = 40
@@ -78,50 +84,101 @@ def reconcile(
     Returns:
         The report; failures are in it, not raised.
     """
-    changed: list[str] = []
-    reobserved = 0
-    chosen: Plan | None = None
+    current = _Pass(world, target, demand, observation)
     try:
         for _ in range(_ROUNDS):
-            if observation is None:
-                observation = observe(world, target, demand=demand)
-            chosen = settled_plan(world, observation)
-            _report_findings(world, observation.snapshot, chosen)
-            if not chosen.steps:
-                return _report(world, observation, chosen, changed)
-            execution = execute(world, observation, chosen)
-            changed += execution.done
-            if execution.failed is not None:
-                if _passing(execution.failed) and reobserved < _REOBSERVATIONS:
-                    reobserved += 1
-                    observation = None
-                    continue
-                if not isinstance(execution.failed.ending, edits.Abandon):
-                    return _failed(world, observation, chosen, changed, execution)
-                _log_failure(target.name, execution.failed)  # its key is cleaned up at once
-            observation = _after(world, observation, execution)
-    except (ServiceError, AuditUnavailable) as error:
-        if isinstance(error, Unauthorised) and error.service == "openrouter":
-            world.fleet.refuse(str(error))
-        failure = next_failure(target.name, earlier, cause_of(error), world.clock.now())
-        log.error("target %s: %s", target.name, error, extra={"reason": str(failure.reason)})
-        if observation is not None and _is_openrouters(error):
-            note_failure(world, observation, failure)
+            report = current.one_plan()
+            if report is not None:
+                return report
+    except (ServiceError, AuditUnavailable, InvariantViolation) as error:
+        return current.broken_off(error, earlier)
+    log.warning("target %s needs more than %d plans at once", target.name, _ROUNDS)
+    return replace(current.report(), wake_at=world.clock.now() + timedelta(seconds=1))
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One call of `reconcile` in progress."""
+
+    world: World
+    target: Target
+    demand: Demand | None
+    observation: Observation | None
+    chosen: Plan | None = None
+    changed: tuple[str, ...] = ()
+    reobserved: int = 0
+
+    def one_plan(self) -> Report | None:
+        """Observe if needed, plan, and act; return the report once the pass is over."""
+        if self.observation is None:
+            self.observation = observe(self.world, self.target, demand=self.demand)
+        self.chosen = settled_plan(self.world, self.observation)
+        _report_findings(self.world, self.observation.snapshot, self.chosen)
+        if not self.chosen.steps:
+            return self.report()
+        execution = execute(self.world, self.observation, self.chosen)
+        self.changed += execution.done
+        failed = execution.failed
+        if failed is None:
+            self.observation = _after(self.world, self.observation, execution)
+            return None
+        if _passing(failed) and self.reobserved < _REOBSERVATIONS:
+            self.reobserved += 1
+            self.observation = None
+            return None
+        _log_failure(self.target.name, failed)
+        if isinstance(failed.ending, edits.Abandon):
+            # The key that was given up is cleaned up at once, while the rotation backs off.
+            self.observation = _after(self.world, self.observation, execution)
+            return None
+        return self._failed(execution)
+
+    def report(self) -> Report:
+        """Report a target for which nothing more is to be done now."""
+        assert self.observation is not None  # a pass ends after it has observed
+        book = self.observation.snapshot.ledger.ledger
         return Report(
-            target=target.name,
+            target=self.target.name,
+            at=self.world.clock.now(),
+            plan=self.chosen,
+            snapshot=self.observation.snapshot,
+            changed=self.changed,
+            failure=book.failure if book is not None else None,
+            wake_at=self.chosen.wake_at if self.chosen is not None else None,
+        )
+
+    def _failed(self, execution: Execution) -> Report:
+        """Report a plan that stopped half-way."""
+        failed, failure = execution.failed, execution.failure
+        assert failed is not None  # the caller checked
+        report = self.report()
+        assert report.snapshot is not None  # the pass has observed
+        snapshot = replace(report.snapshot, ledger=execution.ledger)
+        if failure is None:
+            failure = failure_after(snapshot, Cause(failed.reason, failed.detail), report.at)
+        return replace(report, snapshot=snapshot, failure=failure, wake_at=failure.next_try)
+
+    def broken_off(
+        self, error: ServiceError | AuditUnavailable | InvariantViolation, earlier: Failure | None
+    ) -> Report:
+        """Report that something could not be observed; where Vault works it takes a note."""
+        world = self.world
+        service = error.service if isinstance(error, ServiceError) else None
+        if isinstance(error, Unauthorised) and service == "openrouter":
+            world.fleet.refuse(str(error))
+        failure = next_failure(self.target.name, earlier, cause_of(error), world.clock.now())
+        log.error("target %s: %s", self.target.name, error, extra={"reason": failure.reason})
+        if self.observation is not None and service == "openrouter":
+            note_failure(world, self.observation, failure)
+        return Report(
+            target=self.target.name,
             at=world.clock.now(),
-            plan=chosen,
-            snapshot=observation.snapshot if observation is not None else None,
-            changed=tuple(changed),
+            plan=self.chosen,
+            snapshot=self.observation.snapshot if self.observation is not None else None,
+            changed=self.changed,
             failure=failure,
             wake_at=failure.next_try,
         )
-    assert observation is not None  # the loop has observed
-    log.warning("target %s needs more than %d plans at once", target.name, _ROUNDS)
-    return replace(
-        _report(world, observation, chosen, changed),
-        wake_at=world.clock.now() + timedelta(seconds=1),
-    )
 
 
 def settled_plan(world: World, observation: Observation) -> Plan:
@@ -140,11 +197,6 @@ def settled_plan(world: World, observation: Observation) -> Plan:
         if observation.snapshot.served_works:
             world.fleet.lives(observation.snapshot.target.name)
     raise Transient("rotator", "plan", f"still asks for more after {_LOOKS} observations")
-
-
-def _is_openrouters(error: Exception) -> bool:
-    """Tell whether OpenRouter failed, so that Vault may still take a note of it."""
-    return isinstance(error, ServiceError) and error.service == "openrouter"
 
 
 def _passing(failed: StepFailed) -> bool:
@@ -168,48 +220,15 @@ def _after(world: World, observation: Observation, execution: Execution) -> Obse
     return Observation(snapshot)
 
 
-def _report(
-    world: World, observation: Observation, chosen: Plan | None, changed: list[str]
-) -> Report:
-    """Report a target for which nothing more is to be done now."""
-    book = observation.snapshot.ledger.ledger
-    return Report(
-        target=observation.snapshot.target.name,
-        at=world.clock.now(),
-        plan=chosen,
-        snapshot=observation.snapshot,
-        changed=tuple(changed),
-        failure=book.failure if book is not None else None,
-        wake_at=chosen.wake_at if chosen is not None else None,
-    )
-
-
-def _failed(
-    world: World,
-    observation: Observation,
-    chosen: Plan,
-    changed: list[str],
-    execution: Execution,
-) -> Report:
-    """Report a plan that stopped half-way."""
-    now = world.clock.now()
-    snapshot = replace(observation.snapshot, ledger=execution.ledger)
-    failed, failure = execution.failed, execution.failure
-    assert failed is not None  # the caller checked
-    name = snapshot.target.name
-    if failure is None:
-        failure = failure_after(snapshot, Cause(failed.reason, failed.detail), now)
-    _log_failure(name, failed)
-    return Report(name, now, chosen, snapshot, tuple(changed), failure, failure.next_try)
-
-
 def _log_failure(name: str, failed: StepFailed) -> None:
     """Say what failed."""
     log.error("target %s: %s", name, failed, extra={"reason": str(failed.reason)})
 
 
-def cause_of(error: ServiceError | AuditUnavailable) -> Cause:
+def cause_of(error: ServiceError | AuditUnavailable | InvariantViolation) -> Cause:
     """Return an error as the cause of a failure."""
+    if isinstance(error, InvariantViolation):
+        return Cause(Reason.DEFECT, str(error))
     if isinstance(error, AuditUnavailable):
         return Cause(Reason.AUDIT_UNAVAILABLE, str(error))
     if isinstance(error, Unauthorised):
