@@ -1,0 +1,210 @@
+"""The single checks of both services, each with what to do where it fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from rotator.cli.output import span
+from rotator.core.keys import CallerKey
+from rotator.engine.installation import DOCUMENT
+from rotator.engine.world import ledger_name
+from rotator.errors import ConfigurationError, Refused, ServiceError, Transient, Unauthorised
+from rotator.wiring import Services, own_secrets
+
+_SOON = timedelta(days=14)
+_AT_ONCE = 100
+_ASKING = "look up own rights"
+
+_READ = frozenset({"read"})
+_WRITE = frozenset({"read", "create", "update"})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One check.
+
+    Attributes:
+        name: what was checked.
+        ok: whether it is as it must be.
+        detail: one line on what was found.
+        hint: what to do next, or "".
+        warning: whether it is in order, yet may be a mistake.
+        attention: whether it is a refused management key.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+    warning: bool = False
+    attention: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as ``check --json`` shows it."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "warning": self.warning,
+            "detail": self.detail,
+            "hint": self.hint or None,
+        }
+
+
+def service_checks(services: Services) -> list[Result]:
+    """Check our own secrets, the audit trail, Vault and OpenRouter, in this order."""
+    results = [*_references(services), _audit(services)]
+    health = _vault_health(services)
+    results.append(health)
+    vault_usable = health.ok
+    if health.ok:
+        token = _token(services)
+        results.append(token)
+        vault_usable = token.ok
+    if vault_usable:
+        results += _rights(services)
+    results.append(_management_key(services))
+    return results
+
+
+def _references(services: Services) -> Iterator[Result]:
+    for setting, source in own_secrets(services.config):
+        if source.vault is not None:
+            continue  # The check of the management key reads it.
+        try:
+            services.references.read(source, setting)
+        except ConfigurationError as error:
+            hint = "put the secret there, or correct the reference"
+            yield Result(setting, False, str(error), hint)
+        else:
+            yield Result(setting, True, f"read from {source}")
+
+
+def _audit(services: Services) -> Result:
+    path = services.config.audit.path
+    if path is None:
+        return Result("audit trail", True, "on standard output")
+    usable = path if path.exists() else path.parent
+    if not path.parent.is_dir():
+        hint = f"make the folder, owned by the account that runs rotator: mkdir -p {path.parent}"
+        return Result("audit trail", False, f"{path.parent} is no folder", hint)
+    if not os.access(usable, os.W_OK):
+        hint = f"let this account write it: chown {_account()} {usable}"
+        return Result("audit trail", False, f"{usable} cannot be written", hint)
+    return Result("audit trail", True, str(path))
+
+
+def _account() -> str:
+    return str(os.getuid())
+
+
+def _vault_health(services: Services) -> Result:
+    address = services.config.vault.address
+    try:
+        health = services.vault.check()
+    except ServiceError as error:
+        hint = f"is {address} Vault's address, and does it answer from here? See also vault.ca_cert"
+        return Result("Vault", False, str(error), hint)
+    if health.sealed:
+        return Result("Vault", False, f"{address} is sealed", "unseal it: vault operator unseal")
+    role = "standby" if health.standby else "active"
+    return Result("Vault", True, f"{address}: version {health.version}, {role}")
+
+
+def _token(services: Services) -> Result:
+    try:
+        token = services.vault.token()
+    except Transient as error:
+        return Result("Vault token", False, str(error), "try again")
+    except ServiceError as error:
+        hint = "renew the token or role that vault.auth names; it must still be valid"
+        return Result("Vault token", False, str(error), hint)
+    life = "no end" if token.ttl is None else f"{span(token.ttl.total_seconds())} left"
+    names = ", ".join(sorted(token.policies)) or "none"
+    return Result("Vault token", True, f"{life}, policies: {names}")
+
+
+def _needed(services: Services) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Yield for each path that is used: for what, the path, and the rights that it takes."""
+    config, locate = services.config, services.vault.locate
+    for target in config.targets:
+        secret, ledger = target.secret.path, f"{config.vault.state}/{ledger_name(target.name)}"
+        yield f"target {target.name}", locate(secret).data, _WRITE
+        yield f"target {target.name}", locate(secret).metadata, _READ
+        yield f"target {target.name}", locate(ledger).data, _WRITE
+    yield "state", locate(f"{config.vault.state}/{DOCUMENT}").data, _WRITE
+    kept = config.openrouter.management_key.vault
+    if kept is not None:
+        yield "management key", locate(kept.path).data, _READ
+
+
+def _rights(services: Services) -> list[Result]:
+    """Compare the token's capabilities with what is needed, a hundred paths at a time."""
+    try:
+        needed = list(_needed(services))
+        found: dict[str, frozenset[str]] = {}
+        for paths in _chunks(dict.fromkeys(path for _, path, _ in needed)):
+            rights = services.vault.capabilities(paths)
+            if rights is None:
+                hint = 'allow "update" on sys/capabilities-self to have them checked'
+                detail = "the token may not ask for its own rights: not checked"
+                return [Result("Vault rights", True, detail, hint, warning=True)]
+            found |= rights
+    except ServiceError as error:
+        if isinstance(error, Refused) and error.operation == _ASKING and error.status == 404:
+            detail = f"this server does not tell them: not checked ({error.detail})"
+            return [Result("Vault rights", True, detail, warning=True)]
+        hint = "every path is MOUNT/PATH of a KV engine of version 2 that the token may use"
+        return [Result("Vault rights", False, str(error), hint)]
+    missing = [
+        Result(
+            f"Vault rights, {what}",
+            False,
+            f"{path} lacks {', '.join(sorted(wanted - found[path]))}",
+            f'add to a policy: path "{path}" {{ capabilities = [{_quoted(wanted)}] }}',
+        )
+        for what, path, wanted in needed
+        if "root" not in found[path] and wanted - found[path]
+    ]
+    return missing or [Result("Vault rights", True, f"all on {len(found)} paths")]
+
+
+def _quoted(rights: Iterable[str]) -> str:
+    return ", ".join(f'"{right}"' for right in sorted(rights))
+
+
+def _chunks(paths: Iterable[str]) -> Iterator[list[str]]:
+    every = list(paths)
+    for index in range(0, len(every), _AT_ONCE):
+        yield every[index : index + _AT_ONCE]
+
+
+def _management_key(services: Services) -> Result:
+    name = "management key"
+    try:
+        caller = services.issuer.whoami_management()
+    except Unauthorised as error:
+        hint = "make a management key at OpenRouter (Settings, Management Keys) and put it there"
+        return Result(name, False, str(error), hint, attention=error.status is not None)
+    except ServiceError as error:
+        hint = (
+            f"does {services.config.openrouter.base_url} answer from here? See also proxy, ca_cert"
+        )
+        return Result(name, False, str(error), hint)
+    return _judged(name, caller, services.clock.now())
+
+
+def _judged(name: str, caller: CallerKey, now: datetime) -> Result:
+    """Judge a key that OpenRouter accepts."""
+    if not caller.is_management_key:
+        hint = "an ordinary API key cannot make keys: make a management key at OpenRouter"
+        return Result(name, False, "is no management key", hint, attention=True)
+    if caller.expires_at is None:
+        return Result(name, True, "accepted, does not expire")
+    left = caller.expires_at - now
+    told = f"accepted, expires in {span(left.total_seconds())}"
+    hint = "make a new one in time" if left < _SOON else ""
+    return Result(name, True, told, hint, warning=left < _SOON)

@@ -1,0 +1,127 @@
+"""What several commands share: naming targets, threads, and a stop that finishes the step."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from rotator.cli.output import warn
+from rotator.cli.root import DEFAULT_CONFIG, Session
+from rotator.config import Config, load
+from rotator.core.target import Target
+from rotator.errors import ConfigurationError
+from rotator.wiring import Services, connect
+
+T = TypeVar("T")
+
+pass_session = click.make_pass_decorator(Session)
+"""Gives a command what the root's options say."""
+
+
+class Interrupt:
+    """Set by the first SIGINT or SIGTERM: the step in hand is finished, nothing new begins."""
+
+    def __init__(self) -> None:
+        """Nobody has asked yet."""
+        self.asked = False
+
+    def __call__(self) -> bool:
+        """Tell whether the process was asked to stop."""
+        return self.asked
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch the signals inside the block; the second one ends the process."""
+
+        def heard(number: int, frame: FrameType | None) -> None:
+            del frame
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            name = signal.Signals(number).name
+            warn(f"{name}: finishing the step in hand; once more to leave at once")
+
+        old = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def services_for(
+    config: Config, mode: str, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[Services]:
+    """Open what a command needs, and close it in the end.
+
+    Raises:
+        ConfigurationError, AuditUnavailable: as `rotator.wiring.connect`.
+    """
+    services = connect(config, mode=mode, stopping=stopping)
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+def spread_over(threads: int, work: Callable[[Target], T], targets: Iterable[Target]) -> list[T]:
+    """Run a function over targets in threads and return the results in the same order.
+
+    Raises:
+        Exception: the first that the function raised.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, targets))
+
+
+def named_targets(config: Config, names: Iterable[str]) -> tuple[Target, ...]:
+    """Return the targets of the given names, each once.
+
+    Raises:
+        click.UsageError: the configuration has no such target.
+    """
+    known = {target.name: target for target in config.targets}
+    found: dict[str, Target] = {}
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"{config.source} has no target {name!r}")
+        found[name] = known[name]
+    return tuple(found.values())
+
+
+def operator() -> str:
+    """Return who gives the command, as ``account@host``."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # no such account in the system's list
+        account = "unknown"
+    return f"{account}@{socket.gethostname()}"
+
+
+def complete_target(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the configuration's targets to the shell; none where it cannot be read."""
+    del parameter
+    path: Any = ctx.find_root().params.get("path") or DEFAULT_CONFIG
+    try:
+        config = load(Path(path))
+    except ConfigurationError:
+        return []
+    taken = ctx.params.get("names") or ()
+    return [
+        CompletionItem(target.name, help=str(target.secret))
+        for target in config.targets
+        if target.name.startswith(incomplete) and target.name not in taken
+    ]

@@ -1,0 +1,106 @@
+"""What is printed: safe for a terminal, whatever the names and messages from outside hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+
+def safe(text: object) -> str:
+    """Return a text in which nothing moves a terminal's cursor, colours it or ends the line."""
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(
+        character
+        if unicodedata.category(character)[0] != "C" and character not in "\u2028\u2029"
+        else character.encode("unicode_escape").decode()
+        for character in plain
+    )
+
+
+def say(text: str = "") -> None:
+    """Print one line of result, escaped."""
+    click.echo(safe(text))
+
+
+def warn(text: str) -> None:
+    """Print one line on standard error, escaped."""
+    click.echo(f"rotator: {safe(text)}", err=True)
+
+
+def document(value: Mapping[str, Any]) -> None:
+    """Print a JSON document in one line (so that it is the last line, whatever came before)."""
+    click.echo(json.dumps(value, ensure_ascii=True, separators=(",", ":")))
+
+
+def is_terminal() -> bool:
+    """Tell whether the result goes to a terminal."""
+    return sys.stdout.isatty()
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, flexible: int = 1) -> None:
+    """Print a table: fitted to the terminal's width, or in full where it goes elsewhere.
+
+    Args:
+        head: the columns' names.
+        rows: their cells, still unescaped.
+        flexible: the column that is cut first where the width does not suffice.
+    """
+    cells = [[safe(cell) for cell in row] for row in rows]
+    if is_terminal():
+        _fitted(head, cells, flexible)
+        return
+    widths = [max(len(row[index]) for row in [list(head), *cells]) for index in range(len(head))]
+    for row in [list(head), *cells]:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+def _fitted(head: Sequence[str], cells: list[list[str]], flexible: int) -> None:
+    """Print a table with rich, one line for each row."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for index, name in enumerate(head):
+        grid.add_column(
+            name,
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if index == flexible else None,
+            max_width=None if index == flexible else 30,
+        )
+    for row in cells:
+        grid.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False, emoji=False, markup=False).print(grid)
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return an instant as JSON shows it: RFC 3339 in UTC, milliseconds, closing ``Z``."""
+    if at is None:
+        return None
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in the one unit that says most, such as ``29d`` or ``5m``."""
+    for name, unit in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * unit or (unit <= seconds and name == "d"):
+            return f"{seconds / unit:.0f}{name}"
+    return f"{max(0, seconds):.0f}s"
+
+
+def in_future(at: datetime | None, now: datetime) -> str:
+    """Return a future instant as people read it: ``in 5d``, ``now``, or ``-`` for none."""
+    if at is None:
+        return "-"
+    left = at - now
+    return "now" if left <= timedelta(seconds=1) else f"in {span(left.total_seconds())}"

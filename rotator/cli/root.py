@@ -1,0 +1,169 @@
+"""The root command: options that all share, and errors turned into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rotator import __version__
+from rotator.cli import exits
+from rotator.cli.output import warn
+from rotator.config import Config, load
+from rotator.errors import (
+    AuditUnavailable,
+    ConfigurationError,
+    InvariantViolation,
+    RotatorError,
+    Unauthorised,
+)
+
+DEFAULT_CONFIG = "/etc/rotator/config.toml"
+
+COMMANDS = {
+    "run": "run:run",
+    "rotate": "rotate:rotate",
+    "plan": "status:plan",
+    "status": "status:status",
+    "check": "check:check",
+    "hold": "operator:hold",
+    "release": "operator:release",
+    "retire": "operator:retire",
+    "audit": "audit:audit",
+    "sandbox": "sandbox:sandbox",
+    "completion": "completion:completion",
+}
+"""Every command of this release, with the module and name that hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the root's options say.
+
+    Attributes:
+        path: the configuration file.
+        log_level: from ``--log-level``, or None.
+    """
+
+    path: Path
+    log_level: str | None
+
+    def config(self, *, logs: str | None = None) -> Config:
+        """Read the configuration and set up the logs.
+
+        Args:
+            logs: the level for a command that is short; None for the configured one.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+        """
+        from rotator.adapters.logs import configure_logging
+
+        config = load(self.path)
+        configure_logging(self.log_level or logs or config.log.level, config.log.format)
+        return config
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for, in the order of their table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, or None where there is none of that name."""
+        del ctx
+        where = COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        module, name = where.split(":")
+        command: click.Command = getattr(importlib.import_module(f"rotator.cli.{module}"), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn our own errors into one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except RotatorError as error:
+            ctx.exit(tell(error))
+
+
+def tell(error: RotatorError) -> int:
+    """Print an error as its lines, and return the exit code that it means."""
+    if isinstance(error, ConfigurationError):
+        for problem in error.problems:
+            warn(problem)
+        return exits.USAGE
+    if isinstance(error, InvariantViolation):
+        warn(f"a defect of this program; nothing was done: {error}")
+        return exits.FAILURE
+    if isinstance(error, AuditUnavailable):
+        warn(f"the audit trail cannot be written, so nothing is done: {error}")
+        return exits.FAILURE
+    warn(str(error))
+    refused = isinstance(error, Unauthorised) and error.service == "openrouter"
+    return exits.ATTENTION if refused else exits.FAILURE
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="rotator")
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    envvar="ROTATOR_CONFIG",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    show_envvar=True,
+    help="The configuration file.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="How much is logged on standard error, instead of what the configuration says.",
+)
+@click.pass_context
+def cli(ctx: click.Context, path: Path, log_level: str | None) -> None:
+    """Keep OpenRouter API keys young, and always serve a working one from HashiCorp Vault.
+
+    \b
+    Exit codes: 0 done or nothing to do, 1 something failed, 2 wrong usage or
+    configuration, 3 something needs attention.
+
+    \b
+    Examples:
+      rotator check                      is everything set up?
+      rotator plan                       what would be done, when and why
+      rotator run                        the daemon, in the foreground
+      rotator rotate billing-api         replace one key now
+    """  # noqa: D301 - click's mark, not an escape
+    ctx.obj = Session(path, log_level)
+
+
+@contextmanager
+def _quiet_pipes() -> Iterator[None]:
+    """End without a word where the reader of our output has gone."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exits.FAILURE)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    with _quiet_pipes():
+        cli(prog_name="rotator")

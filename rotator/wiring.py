@@ -1,0 +1,397 @@
+"""The composition root: from a configuration to the ports that the engine works with.
+
+Nothing here decides anything. What is opened here is closed by `Services.close`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rotator import __version__
+from rotator.adapters.audit import FileAuditTrail, StreamAuditTrail
+from rotator.adapters.clock import SystemClock
+from rotator.adapters.openrouter import OpenRouterIssuer, OpenRouterSettings
+from rotator.adapters.vault import (
+    AppRoleAuth,
+    Login,
+    TokenAuth,
+    VaultClient,
+    VaultLedgerStore,
+    VaultSecretStore,
+    VaultSettings,
+)
+from rotator.config import AppRoleAuth as AppRoleTable
+from rotator.config import Config, SecretSource, resolve
+from rotator.core.snapshot import Identity, Limits
+from rotator.core.target import SecretRef
+from rotator.engine.acting import append
+from rotator.engine.installation import NONE_YET, read_installation, read_or_create_installation
+from rotator.engine.pace import Pace
+from rotator.engine.world import Fleet, World
+from rotator.errors import AuditUnavailable, ConfigurationError, Refused, Unauthorised
+from rotator.events import Event, Phase, ProcessStart, ProcessStop, Result
+from rotator.ports import AuditSink, Clock, UnsettledIntent
+from rotator.secret import Secret
+
+READ_ONLY = frozenset({"plan", "status", "check"})
+"""Commands that change nothing: they need no audit trail and write no document."""
+
+WITHOUT_PROVIDER = frozenset({"status", "hold", "release"})
+"""Commands that never ask OpenRouter, and so need no management key."""
+
+REREAD_AFTER = 300.0
+"""Seconds for which a management key that is kept in Vault is used before it is read again."""
+
+
+def draw() -> str:
+    """Return 16 random hex digits."""
+    return secrets.token_hex(8)
+
+
+class NoAudit:
+    """The audit trail of a command that changes nothing: it takes no event."""
+
+    def append(self, event: Event) -> str:
+        """Refuse: a command that changes nothing has nothing to record."""
+        raise AuditUnavailable(f"a command that changes nothing cannot record {event.name}")
+
+    def head(self) -> str:
+        """Return the head of an empty chain."""
+        return "0" * 64
+
+    def unsettled(self) -> tuple[UnsettledIntent, ...]:
+        """Return nothing."""
+        return ()
+
+
+class References:
+    """Reads our own secrets from where the configuration says."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        read_vault: Callable[[SecretRef], Secret | None] | None = None,
+    ) -> None:
+        """Read nothing yet."""
+        self._environment = environment
+        self._read_vault = read_vault
+
+    def read(self, source: SecretSource, setting: str) -> Secret:
+        """Return the secret that a reference names.
+
+        Raises:
+            ConfigurationError: there is none; names the reference, never the content.
+        """
+        return resolve(
+            source,
+            setting,
+            env=self._environment,
+            read_file=Path.read_bytes,
+            read_vault=self._read_vault,
+        )
+
+    def reader(self, source: SecretSource, setting: str) -> Callable[[], Secret]:
+        """Return a function for an adapter, whose failure is an `OSError` with the cause."""
+
+        def read() -> Secret:
+            try:
+                return self.read(source, setting)
+            except ConfigurationError as error:
+                raise OSError(0, str(error)) from None
+
+        return read
+
+
+class ManagementKey:
+    """Reads the management key before each call.
+
+    One that is kept in Vault is remembered for a while, since reading it costs a call,
+    but is read again as soon as OpenRouter refused it.
+    """
+
+    def __init__(
+        self, source: SecretSource, references: References, fleet: Fleet, clock: Clock
+    ) -> None:
+        """Read nothing yet."""
+        self._source = source
+        self._references = references
+        self._fleet = fleet
+        self._clock = clock
+        self._kept: tuple[Secret, float] | None = None
+
+    def __call__(self) -> Secret:
+        """Return the key.
+
+        Raises:
+            Unauthorised: there is none to be read.
+            Transient: it is kept in Vault, which cannot be asked now.
+        """
+        kept, now = self._kept, self._clock.monotonic()
+        if kept is not None and self._fleet.refused() is None and now - kept[1] < REREAD_AFTER:
+            return kept[0]
+        try:
+            key = self._references.read(self._source, "openrouter.management_key")
+        except (ConfigurationError, Refused) as error:
+            raise Unauthorised("openrouter", "read the management key", str(error)) from None
+        if self._source.vault is not None:
+            self._kept = key, now
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that was opened for one command.
+
+    Attributes:
+        config: the configuration it was opened for.
+        mode: the command.
+        clock: the time.
+        vault: the Vault, for what is asked beside the ports.
+        secrets: the secrets that consumers read.
+        ledgers: our own documents.
+        issuer: OpenRouter.
+        audit: the audit trail.
+        fleet: what is known of all targets together.
+        stopping: tells whether the process was asked to stop.
+        holder: this process's name in claims.
+        references: reads our own secrets.
+    """
+
+    config: Config
+    mode: str
+    clock: Clock
+    vault: VaultClient
+    secrets: VaultSecretStore
+    ledgers: VaultLedgerStore
+    issuer: OpenRouterIssuer
+    audit: AuditSink
+    fleet: Fleet
+    stopping: Callable[[], bool]
+    references: References
+    holder: str
+
+    def world(self) -> World:
+        """Return the ports and the shared state; one read of Vault, for the installation.
+
+        A command that changes nothing takes a placeholder where there is none yet.
+
+        Raises:
+            ServiceError: the installation cannot be read or made.
+        """
+        daemon = self.config.daemon
+        if self.mode in READ_ONLY:
+            installation = read_installation(self.ledgers) or NONE_YET
+        else:
+            installation = read_or_create_installation(self.ledgers, draw)
+        return World(
+            clock=self.clock,
+            issuer=self.issuer,
+            secrets=self.secrets,
+            ledgers=self.ledgers,
+            audit=self.audit,
+            identity=Identity(self.config.instance, installation, self.holder),
+            limits=Limits(
+                claim_timeout=daemon.claim_timeout,
+                adopt_over=daemon.adopt_over,
+                max_dead=daemon.max_dead.of(len(self.config.targets)),
+            ),
+            pace=Pace(self.clock, self.config.openrouter.writes_per_minute, self.stopping),
+            draw=draw,
+            stopping=self.stopping,
+            fleet=self.fleet,
+        )
+
+    def announce(self, world: World) -> None:
+        """Write into the audit trail that this process started.
+
+        Raises:
+            AuditUnavailable: it could not be written.
+        """
+        event = ProcessStart(
+            phase=Phase.OUTCOME,
+            op=f"{draw()}/start",
+            result=Result.DONE,
+            version=__version__,
+            holder=self.holder,
+            mode=self.mode,
+            config_sha256=self.config.sha256,
+        )
+        append(world, event)
+
+    def say_goodbye(self, world: World) -> None:
+        """Write into the audit trail that this process stops in good order.
+
+        Raises:
+            AuditUnavailable: it could not be written.
+        """
+        op = f"{draw()}/stop"
+        append(
+            world,
+            ProcessStop(phase=Phase.OUTCOME, op=op, result=Result.DONE, holder=self.holder),
+        )
+
+    def close(self) -> None:
+        """Close connections and files."""
+        self.issuer.close()
+        self.vault.close()
+        if isinstance(self.audit, FileAuditTrail):
+            self.audit.close()
+
+
+def connect(
+    config: Config,
+    *,
+    mode: str,
+    stopping: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Services:
+    """Open what a command needs; nothing is sent yet.
+
+    Args:
+        config: the configuration.
+        mode: the command's name; those of `READ_ONLY` get no audit trail.
+        stopping: tells whether the process was asked to stop.
+        clock: the system's, unless given.
+        environment: the process's variables, unless given.
+
+    Raises:
+        ConfigurationError: a certificate, an address or a reference cannot be used. A
+            file that a daemon waits for may come later, and is no error for ``run``.
+        AuditUnavailable: the audit file cannot be opened.
+    """
+    clock = clock or SystemClock()
+    environment = os.environ if environment is None else environment
+    fleet = Fleet()
+    login = _login(config, References(environment))
+    threads = config.daemon.workers + 2  # the resync's, and one for questions about ourselves
+    vault = VaultClient(_vault_settings(config), login, clock, threads=threads)
+    store = VaultSecretStore(vault)
+    references = References(
+        environment, lambda where: store.read_reference(where.path, where.field)
+    )
+    if mode != "check":
+        _check_references(config, references, mode)
+    issuer = OpenRouterIssuer(
+        OpenRouterSettings(
+            base_url=config.openrouter.base_url,
+            timeout=config.openrouter.timeout,
+            proxy=config.openrouter.proxy,
+            ca_cert=config.openrouter.ca_cert,
+        ),
+        ManagementKey(config.openrouter.management_key, references, fleet, clock),
+        clock,
+    )
+    return Services(
+        config=config,
+        mode=mode,
+        clock=clock,
+        vault=vault,
+        secrets=store,
+        ledgers=VaultLedgerStore(vault, config.vault.state),
+        issuer=issuer,
+        audit=NoAudit() if mode in READ_ONLY else _audit(config, clock),
+        fleet=fleet,
+        stopping=stopping,
+        references=references,
+        holder=_holder(),
+    )
+
+
+def build(
+    config: Config,
+    *,
+    mode: str,
+    stopping: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
+) -> tuple[World, Services]:
+    """Open what a command needs, and return the world with what has to be closed after it.
+
+    Raises:
+        ConfigurationError, AuditUnavailable: as `connect`.
+        ServiceError: as `Services.world`; everything is closed then.
+    """
+    services = connect(config, mode=mode, stopping=stopping, clock=clock)
+    try:
+        return services.world(), services
+    except BaseException:
+        services.close()
+        raise
+
+
+def _holder() -> str:
+    """Return a name for this process, unique for each start, fit for a log line."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:63] or "host"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _audit(config: Config, clock: Clock) -> AuditSink:
+    """Open the audit trail."""
+    if config.audit.path is None:
+        return StreamAuditTrail(sys.stdout.buffer, instance=config.instance, clock=clock)
+    return FileAuditTrail(config.audit.path, instance=config.instance, clock=clock)
+
+
+def _vault_settings(config: Config) -> VaultSettings:
+    vault = config.vault
+    return VaultSettings(
+        address=vault.address,
+        namespace=vault.namespace,
+        ca_cert=vault.ca_cert,
+        client_cert=vault.client_cert,
+        client_key=vault.client_key,
+        timeout=vault.timeout,
+    )
+
+
+def _login(config: Config, references: References) -> Login:
+    """Return how a Vault token is obtained."""
+    auth = config.vault.auth
+    if not isinstance(auth, AppRoleTable):
+        return TokenAuth(references.reader(auth.token, "vault.auth.token"))
+    secret_id = references.reader(auth.secret_id, "vault.auth.secret_id")
+    role_id = auth.role_id
+    if isinstance(role_id, str):
+        plain = Secret(role_id)
+        return AppRoleAuth(lambda: plain, secret_id, auth.mount)
+    return AppRoleAuth(references.reader(role_id, "vault.auth.role_id"), secret_id, auth.mount)
+
+
+def own_secrets(config: Config) -> tuple[tuple[str, SecretSource], ...]:
+    """Return every reference to a secret of our own, with the setting that it stands in."""
+    auth = config.vault.auth
+    found = [("openrouter.management_key", config.openrouter.management_key)]
+    if isinstance(auth, AppRoleTable):
+        if not isinstance(auth.role_id, str):
+            found.append(("vault.auth.role_id", auth.role_id))
+        found.append(("vault.auth.secret_id", auth.secret_id))
+    else:
+        found.append(("vault.auth.token", auth.token))
+    return tuple(found)
+
+
+def _check_references(config: Config, references: References, mode: str) -> None:
+    """Read each reference once, so that a mistake shows before anything is sent.
+
+    A file may be there a moment later (an agent writes it), and a daemon waits for it.
+    What is kept in Vault is read when it is needed.
+    """
+    problems: list[str] = []
+    for setting, source in own_secrets(config):
+        unused = source is config.openrouter.management_key and mode in WITHOUT_PROVIDER
+        comes_later = mode == "run" and source.env is None
+        if unused or comes_later or source.vault is not None:
+            continue
+        try:
+            references.read(source, setting)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(tuple(problems))
