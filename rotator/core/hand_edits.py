@@ -28,6 +28,7 @@ class ValueSeen:
         fresh_grace: hashes of retiring keys that were served in between.
         put_back: where a known key was put back.
         hold: where that happened twice within one period.
+        nonce: from the served key's marker; it is not abandoned any longer.
     """
 
     change: ClassVar[str] = "value_seen"
@@ -39,6 +40,7 @@ class ValueSeen:
     fresh_grace: frozenset[str] = frozenset()
     put_back: PutBack | None = None
     hold: Hold | None = None
+    nonce: str | None = None
 
     def apply(self, ledger: Ledger) -> Ledger:
         """Follow the secret."""
@@ -49,13 +51,17 @@ class ValueSeen:
             ledger = ledger.without_entry(self.served.hash)
         for entry in ledger.retiring:
             if entry.hash in self.fresh_grace:
-                ledger = ledger.with_entry(replace(entry, since=self.at, quiet_since=None))
+                # What was served cannot be called never served, and gets its grace as any other.
+                never = entry.why is Reason.NEVER_SERVED
+                why = Reason.MAYBE_SERVED if never else entry.why
+                ledger = ledger.with_entry(replace(entry, since=self.at, why=why, quiet_since=None))
         return replace(
             ledger,
             served=self.served,
             foreign=self.foreign,
             put_back=self.put_back or ledger.put_back,
             hold=ledger.hold or self.hold,
+            abandoned=tuple(each for each in ledger.abandoned if each != self.nonce),
         )
 
 
@@ -100,7 +106,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class RetireByHand:
-    """An operator retires old keys now, without waiting for grace or proof."""
+    """An operator retires old keys now, without waiting for grace or proof.
+
+    One that a person had enabled again is disabled once more, and its quarantine starts anew.
+    """
 
     change: ClassVar[str] = "retire"
 
@@ -110,7 +119,13 @@ class RetireByHand:
         """Mark the entries."""
         for entry in ledger.retiring:
             if entry.hash in self.keys:
+                disabled_at = None if entry.enabled_by_hand else entry.disabled_at
                 ledger = ledger.with_entry(
-                    replace(entry, why=Reason.RETIRED, enabled_by_hand=False)
+                    replace(
+                        entry,
+                        why=Reason.RETIRED,
+                        enabled_by_hand=False,
+                        disabled_at=disabled_at,
+                    )
                 )
         return ledger

@@ -39,9 +39,12 @@ from rotator.core.removal import plan_removal
 from rotator.core.rotation import claim_for, due, new_key, rotation_steps
 from rotator.core.served import dead_key, first_ledger, follow_path, follow_value, heal_disabled
 from rotator.core.snapshot import Snapshot
-from rotator.core.steps import Fence, Finding, MakeClaim, NeedLook, Plan, Record
+from rotator.core.steps import Fence, Finding, MakeClaim, NeedListing, NeedLook, Plan, Record
 
 _DEMANDED = frozenset({Reason.REQUESTED, Reason.COMPROMISED, Reason.OVERWRITE_FOREIGN})
+
+_STANDSTILL = frozenset({Reason.DISABLED_BY_HAND, Reason.WRONG_ACCOUNT, Reason.TOO_MANY_DEAD})
+# With one of these about the served key, no old key goes either, unless an operator says so.
 
 
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
@@ -64,6 +67,8 @@ def _plan(snapshot: Snapshot, now: datetime) -> Plan:
     if claimed := claimed_by_another(snapshot, now):
         left = snapshot.claim_expires_at() - snapshot.vault_now
         return Plan(Reason.CLAIMED, findings=(claimed,), wake_at=now + left + _TICK)
+    if snapshot.ledger.ledger is None and not snapshot.target.configured:
+        return Plan(Reason.NOT_DUE)
     if first := first_ledger(snapshot, now):
         return first
     if snapshot.claim is not None:
@@ -103,14 +108,17 @@ def _adopt_orphans(snapshot: Snapshot, now: datetime) -> Plan | None:
         (born_late if marker.nonce in book.abandoned else orphaned).append(key)
     if not born_late and not orphaned:
         return None
+    if not snapshot.listing.fresh:
+        return Plan(Reason.ORPHANED, needs=(NeedListing(frozenset()),))
     if needs := needed_value(snapshot):
         return Plan(Reason.ORPHANED, needs=needs)
     if born_late:
         why, keys = Reason.NEVER_SERVED, born_late
     else:
         why, keys = Reason.ORPHANED, orphaned
+    since = snapshot.late_now(now)
     entries = tuple(
-        retiring_from(key, book.secret, since=now, why=why, value_sha256=None) for key in keys
+        retiring_from(key, book.secret, since=since, why=why, value_sha256=None) for key in keys
     )
     record = Record(edits.RetireKeys(entries))
     if why is Reason.NEVER_SERVED or not snapshot.secret.live:
@@ -124,7 +132,8 @@ def _rotate_or_remove(snapshot: Snapshot, now: datetime) -> Plan:
     rotation = _plan_rotation(snapshot, now) if snapshot.target.configured else None
     if rotation is not None and (rotation.steps or rotation.needs):
         return rotation
-    removal = plan_removal(snapshot, now)
+    stop = rotation.findings[0] if rotation is not None and rotation.reason in _STANDSTILL else None
+    removal = plan_removal(snapshot, now, stop)
     if rotation is None:
         served = snapshot.book.served
         left = (Finding(Reason.LEFT_BEHIND, "", served.hash),) if served is not None else ()
@@ -159,12 +168,13 @@ def _merged(one: tuple[Finding, ...], two: tuple[Finding, ...]) -> tuple[Finding
 def _plan_rotation(snapshot: Snapshot, now: datetime) -> Plan:
     """Plan a rotation if the served key is dead or due, and nothing stops it."""
     dead, left_alone = dead_key(snapshot, now)
-    if left_alone is not None and not _overridden(snapshot, left_alone):
-        return left_alone
     when = due(snapshot, now)
     due_now = when.reason if when is not None and when.at <= now else None
+    asked = due_now in _DEMANDED
+    if left_alone is not None and not (asked and _overridden(snapshot, left_alone)):
+        return left_alone
     # What an operator asked for weighs more than a death: it passes holds and back-off.
-    reason = due_now if due_now in _DEMANDED else dead or due_now
+    reason = due_now if asked else dead or due_now
     if reason is None:
         findings = _standing_findings(snapshot, now)
         wake = when.at if when is not None else None
@@ -185,14 +195,17 @@ def _plan_rotation(snapshot: Snapshot, now: datetime) -> Plan:
 
 
 def _overridden(snapshot: Snapshot, left_alone: Plan) -> bool:
-    """Tell whether an operator who named the target wants its dead key replaced all the same.
+    """Tell whether an operator who asks wants a dead key replaced that is left alone otherwise.
+
+    He must have named the target, or called its key compromised.
 
     Not where the management key seems to belong to another account: a key made there
     would be charged to somebody else.
     """
-    named = snapshot.demand is not None and snapshot.demand.named
+    demand = snapshot.demand
+    meant = demand is not None and (demand.named or demand.compromised)
     overridable = (Reason.DISABLED_BY_HAND, Reason.TOO_MANY_DEAD)
-    return named and not left_alone.needs and left_alone.reason in overridable
+    return meant and not left_alone.needs and left_alone.reason in overridable
 
 
 def _standing_findings(snapshot: Snapshot, now: datetime) -> tuple[Finding, ...]:

@@ -47,12 +47,19 @@ def durations(snapshot: Snapshot) -> PolicyDurations:
     return snapshot.book.policy
 
 
-def plan_removal(snapshot: Snapshot, now: datetime) -> Plan:
-    """Plan the next look, disable or delete, or say when there will be one."""
+def plan_removal(snapshot: Snapshot, now: datetime, stop: Finding | None = None) -> Plan:
+    """Plan the next look, disable or delete, or say when there will be one.
+
+    Args:
+        snapshot: what was observed.
+        now: the local time.
+        stop: what is wrong with the served key, so that old keys stay as they are unless
+            an operator retired them or called them compromised; None where all is well.
+    """
     findings: list[Finding] = []
     wakes: list[datetime] = []
     for entry in snapshot.book.retiring:
-        answer = _plan_entry(snapshot, entry, now)
+        answer = _plan_entry(snapshot, entry, now, stop)
         if answer.steps or answer.needs:
             return replace(answer, findings=(*findings, *answer.findings))
         findings.extend(answer.findings)
@@ -61,14 +68,16 @@ def plan_removal(snapshot: Snapshot, now: datetime) -> Plan:
     return Plan(Reason.NOT_DUE, findings=tuple(findings), wake_at=min(wakes, default=None))
 
 
-def _plan_entry(snapshot: Snapshot, entry: RetiringKey, now: datetime) -> Plan:
+def _plan_entry(
+    snapshot: Snapshot, entry: RetiringKey, now: datetime, standstill: Finding | None
+) -> Plan:
     """Plan the next thing for one retiring key."""
     safe = snapshot.safe_now(now)
     asked = snapshot.looks.get(entry.hash)
     key = asked.key if asked is not None else None
     place = standing(entry, durations(snapshot), safe, key)
     if place.stage in (Stage.LOOK, Stage.DISABLE, Stage.DELETE):
-        if stop := _stopped(snapshot, entry, place, now):
+        if stop := _stopped(snapshot, entry, place, now, standstill):
             failure = snapshot.book.failure
             retry = failure.next_try if failure and stop.reason is Reason.BACKING_OFF else None
             return Plan(stop.reason, findings=(stop,), wake_at=retry)
@@ -93,7 +102,11 @@ def _local(until: datetime, safe: datetime, now: datetime) -> datetime:
 
 
 def _stopped(
-    snapshot: Snapshot, entry: RetiringKey, place: Standing, now: datetime
+    snapshot: Snapshot,
+    entry: RetiringKey,
+    place: Standing,
+    now: datetime,
+    standstill: Finding | None,
 ) -> Finding | None:
     """Return what keeps a key from being looked at, disabled or deleted, or None."""
     others = snapshot.served_elsewhere(entry.hash)
@@ -108,7 +121,7 @@ def _stopped(
     if entry.why is Reason.NEVER_SERVED:
         # Cleaning up after a failed rotation must not wait until the next one fails too.
         return target_is_held(snapshot, now)
-    return first_of((target_is_held, backing_off), snapshot, now)
+    return standstill or first_of((target_is_held, backing_off), snapshot, now)
 
 
 def _opens_at(snapshot: Snapshot, entry: RetiringKey, place: Standing, safe: datetime) -> datetime:
@@ -152,7 +165,7 @@ def _act(
         return Plan(place.why, steps)
     if key.disabled:
         # Somebody disabled it already; its quarantine counts from when that was seen.
-        return Plan(place.why, (Record(edits.KeyDisabled(entry.hash, snapshot.safe_now(now))),))
+        return Plan(place.why, (Record(edits.KeyDisabled(entry.hash, snapshot.late_now(now))),))
     claim = claim_for(snapshot, ClaimKind.DISABLE, place.why, now)
     disable = (
         MakeClaim(replace(claim, key=entry.hash)),

@@ -118,13 +118,14 @@ def new_key(snapshot: Snapshot, old: IssuedKey | None, now: datetime) -> NewKey 
     limit = terms.limit if settings.limit is None else settings.limit
     if reset is None and served is not None and limit is not None:
         left = _left(old, terms)
-        if left is None and settings.limit is None:
+        told = old is not None and old.limit is not None
+        if left is None and (told or settings.limit is None):
             return None
         limit = limit if left is None else min(limit, left)
     workspace = settings.workspace_id
     if workspace is None and old is not None:
         workspace = old.workspace_id
-    elif workspace is None and served is not None:
+    if workspace is None and served is not None:
         workspace = served.workspace
     byok = settings.include_byok_in_limit
     identity = snapshot.identity

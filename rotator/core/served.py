@@ -74,7 +74,9 @@ def follow_path(snapshot: Snapshot, now: datetime) -> Plan | None:
     """Plan the change of path or field: the new path starts as a first key."""
     if not snapshot.target.configured or snapshot.book.secret == snapshot.target.secret:
         return None
-    return Plan(Reason.MOVED, (Record(hand_edits.Moved(snapshot.target.secret, now)),))
+    return Plan(
+        Reason.MOVED, (Record(hand_edits.Moved(snapshot.target.secret, snapshot.late_now(now))),)
+    )
 
 
 def follow_value(snapshot: Snapshot, now: datetime) -> Plan | None:
@@ -135,28 +137,40 @@ def _explained_foreign(snapshot: Snapshot) -> bool:
 
 def _unread_between(snapshot: Snapshot) -> tuple[int, ...]:
     """Return the versions in between that still have to be read."""
-    book = snapshot.book
-    if not book.retiring or book.served is None:
+    version = _last_seen(snapshot)
+    if not snapshot.book.retiring or version is None:
         return ()
-    between = versions_since(snapshot, book.served.secret_version) or ()
+    between = versions_since(snapshot, version) or ()
     return tuple(each for each in between if each not in snapshot.versions)
+
+
+def _last_seen(snapshot: Snapshot) -> int | None:
+    """Return the version that the ledger last saw, or None where it does not say."""
+    known = snapshot.book.served or snapshot.book.foreign
+    return known.secret_version if known is not None else None
 
 
 def _fresh_grace(snapshot: Snapshot) -> frozenset[str]:
     """Return the retiring keys that were, or may have been, served in between."""
-    book = snapshot.book
-    if book.served is None:
-        return frozenset()
-    between = versions_since(snapshot, book.served.secret_version)
+    book, version = snapshot.book, _last_seen(snapshot)
+    between = versions_since(snapshot, version) if version is not None else None
     digests = [snapshot.versions.get(each) for each in between or ()]
     if between is None or None in digests:
         return frozenset(each.hash for each in book.retiring)
     return frozenset(each.hash for each in book.retiring if each.value_sha256 in digests)
 
 
-def _seen(snapshot: Snapshot, now: datetime, served: ServedKey | None, why: Reason) -> Plan:
+def _seen(
+    snapshot: Snapshot,
+    now: datetime,
+    served: ServedKey | None,
+    why: Reason,
+    nonce: str | None = None,
+) -> Plan:
     """Plan the record of what the secret now holds."""
-    edit = hand_edits.ValueSeen(served, None, why, now, _fresh_grace(snapshot))
+    edit = hand_edits.ValueSeen(
+        served, None, why, snapshot.late_now(now), _fresh_grace(snapshot), nonce=nonce
+    )
     return Plan(why, (Record(edit),))
 
 
@@ -168,7 +182,8 @@ def _foreign(snapshot: Snapshot, now: datetime) -> Plan | None:
         return None
     foreign = ForeignValue(*version, since=known.since if known is not None else now)
     why = Reason.FOREIGN_REPLACED
-    edit = hand_edits.ValueSeen(None, foreign, why, now, _fresh_grace(snapshot))
+    at = snapshot.late_now(now)
+    edit = hand_edits.ValueSeen(None, foreign, why, at, _fresh_grace(snapshot))
     return Plan(Reason.FOREIGN_VALUE, (Record(edit),))
 
 
@@ -187,7 +202,7 @@ def _put_back(snapshot: Snapshot, now: datetime, served: ServedKey) -> Plan:
         served,
         None,
         Reason.PUT_ASIDE,
-        now,
+        snapshot.late_now(now),
         _fresh_grace(snapshot) - {served.hash},
         PutBack(served.hash, now),
         hold,
@@ -202,7 +217,9 @@ def _adopt(snapshot: Snapshot, now: datetime, key: IssuedKey) -> Plan:
     """
     due_from = now if snapshot.book.served is not None else None
     served = served_from(snapshot, key, now, due_from=due_from)
-    return _seen(snapshot, now, served, Reason.SUPERSEDED)
+    marker = snapshot.marker_of(key)
+    nonce = marker.nonce if marker is not None else None
+    return _seen(snapshot, now, served, Reason.SUPERSEDED, nonce)
 
 
 def heal_disabled(snapshot: Snapshot, now: datetime) -> Plan | None:
@@ -232,7 +249,9 @@ def dead_key(snapshot: Snapshot, now: datetime) -> tuple[Reason | None, Plan | N
     look = snapshot.look(served.hash)
     if look is None:
         # A key that a listing leaves out may be in a workspace that nobody named: ask for it.
-        asks = (NeedLook(served.hash),) if snapshot.listing is not None else ()
+        # So is one that was put back after a disable or delete was claimed: it may be off.
+        threatened = served.disable_claimed or served.delete_claimed
+        asks = (NeedLook(served.hash),) if threatened or snapshot.listing is not None else ()
         return None, Plan(Reason.GONE, needs=asks) if asks else None
     reason = _cause_of_death(look.key, snapshot.safe_now(now))
     if reason is None:

@@ -220,6 +220,13 @@ class Snapshot:
         """Return the earlier of the local clock and Vault's, by which waits are judged."""
         return min(now, self.vault_now)
 
+    def late_now(self, now: datetime) -> datetime:
+        """Return the later of the two clocks, from which waits begin.
+
+        Begun by a clock that is behind, a wait would be cut short once that is corrected.
+        """
+        return max(now, self.vault_now)
+
     def clocks_disagree(self, now: datetime) -> bool:
         """Tell whether the two clocks differ by more than is believable."""
         return abs(now - self.vault_now) > MAX_CLOCK_DIFFERENCE
@@ -237,9 +244,11 @@ class Snapshot:
         return self.served_by.get(key_hash, frozenset()) - {self.target.name}
 
     def version_moved(self) -> bool:
-        """Tell whether the secret is another version than the ledger last saw."""
-        book = self.book
+        """Tell whether the secret is another version, or value, than the ledger last saw."""
+        book, value = self.book, self.secret.value
         if book.served is not None:
+            if value is not None and value.sha256 != book.served.value_sha256:
+                return True
             return not self.secret.same_version(
                 book.served.secret_version, book.served.secret_created_time
             )
