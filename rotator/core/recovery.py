@@ -16,7 +16,8 @@ a fence                                      drop the claim
 ===========================================  ===================================================
 
 Where the secret has no live version there is nothing to fence: the key is retired with
-a full grace, a nonce without a key is forgotten, and the next publish is the fence.
+a full grace, a nonce without a key is forgotten, and the next publish is the fence. The
+same holds where the configuration names another path by now: a fence there stops nothing.
 """
 
 from __future__ import annotations
@@ -183,6 +184,11 @@ def _key_of(snapshot: Snapshot, claim: Claim) -> IssuedKey | None:
     return snapshot.listing.keys.get(claim.key) if claim.key else None
 
 
+def _can_fence(snapshot: Snapshot) -> bool:
+    """Tell whether there is a live version to write again, at the path that the claim is about."""
+    return snapshot.secret.live and snapshot.book.secret.path == snapshot.target.secret.path
+
+
 def _lost(snapshot: Snapshot, claim: Claim, now: datetime) -> Failure:
     """Return the failure to remember for an expired claim."""
     detail = f"{MEANING[Reason.CLAIM_EXPIRED]} ({claim.kind} by {claim.holder})"
@@ -192,7 +198,7 @@ def _lost(snapshot: Snapshot, claim: Claim, now: datetime) -> Failure:
 def _give_up_nonce(snapshot: Snapshot, claim: Claim, now: datetime) -> tuple[Step, ...]:
     """Nothing was minted, or will be born late."""
     failure = _lost(snapshot, claim, now)
-    if not snapshot.secret.live:
+    if not _can_fence(snapshot):
         return (Record(edits.DropClaim(failure)),)
     assert claim.nonce is not None
     return (
@@ -210,11 +216,11 @@ def _retire_unserved(snapshot: Snapshot, key: IssuedKey, settle: Settle, now: da
     entry = retiring_from(
         key,
         snapshot.book.secret,
-        since=now,
+        since=snapshot.late_now(now),
         why=Reason.MAYBE_SERVED,
         value_sha256=claim.value_sha256,
     )
-    if snapshot.secret.live and unmoved:
+    if _can_fence(snapshot) and unmoved:
         assert claim.nonce is not None
         lost = replace(entry, why=Reason.NEVER_SERVED)
         return _settled(
@@ -224,7 +230,7 @@ def _retire_unserved(snapshot: Snapshot, key: IssuedKey, settle: Settle, now: da
             Record(edits.Abandon(claim.nonce, lost, failure)),
         )
     restart: datetime | None = None
-    between = versions_since(snapshot, claim.base_version)
+    between = versions_since(snapshot, claim.base_version) if _can_fence(snapshot) else None
     if between:
         unread = tuple(each for each in between if each not in snapshot.versions)
         if unread:
@@ -249,8 +255,8 @@ def _recover_rollback(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
         return _settled(settle, Record(edits.Promote(served, Reason.PUT_ASIDE)))
     steps: tuple[Step, ...] = (Record(edits.DropClaim()),)
     if entry is not None:
-        steps = (Record(edits.GraceAfresh(entry.hash, now)),)
-    if snapshot.secret.live:
+        steps = (Record(edits.GraceAfresh(entry.hash, snapshot.late_now(now))),)
+    if _can_fence(snapshot):
         steps = (TakeOverClaim(now), Fence(snapshot.target.secret), *steps)
     return _settled(settle, *steps)
 
@@ -307,6 +313,6 @@ def _recover_removal(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
         heal = (Enable(claim.key),) if look.key is not None and look.key.disabled else ()
         return Plan(Reason.DISABLED_BY_US, (settle, *heal, promote), urgent=bool(heal))
     if disabling and look.key is not None and look.key.disabled:
-        return _settled(settle, Record(edits.KeyDisabled(claim.key, now)))
+        return _settled(settle, Record(edits.KeyDisabled(claim.key, snapshot.late_now(now))))
     # A key that is gone is planned for anew, once another key proves the account right.
     return _settled(settle, Record(edits.DropClaim()))

@@ -184,7 +184,8 @@ def issued_keys(draw: st.DrawFn, key_hash: str) -> IssuedKey:
 
 def digest_of(draw: st.DrawFn, key_hash: str) -> str:
     """The digest of a key's plaintext: its hash, save for a rare odd one."""
-    return draw(st.sampled_from((key_hash,) * 7 + (h("odd " + key_hash),)))
+    digest: str = draw(st.sampled_from((key_hash,) * 7 + (h("odd " + key_hash),)))
+    return digest
 
 
 @st.composite
