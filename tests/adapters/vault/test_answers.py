@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from rotator.adapters.vault import VaultSecretStore
+from rotator.adapters.vault.kv import same_json
 from rotator.errors import (
     CheckAndSetConflict,
     OutcomeUnknown,
@@ -314,3 +315,25 @@ def test_a_mount_of_version_1_is_noticed_by_its_answers_where_vault_does_not_nam
     )
     with pytest.raises(Refused, match="KV version 1"):
         store.read("secret/a")
+
+
+@pytest.mark.parametrize(
+    ("read", "sent", "same"),
+    [
+        ({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}, True),
+        (50, 50.0, True),
+        (9007199254740992, 9007199254740993, True),
+        (9007199254740992, 9007199254740994, False),
+        (10**400, 1.0, False),
+        (1, True, False),
+        (0, False, False),
+        ("1", 1, False),
+        (None, False, False),
+        ([1, 2], [1], False),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": None}, {"b": None}, False),
+        ([], {}, False),
+    ],
+)
+def test_data_is_compared_as_vault_keeps_it(read: object, sent: object, same: bool) -> None:
+    assert same_json(read, sent) is same
