@@ -1,20 +1,18 @@
 """A target, an account, a Vault and processes that die: the engine under faults.
 
-`Lab` holds the truth, which no fault hides, and checks the promises against it after
-every port call.
+`Lab` holds the truth, which no fault hides, and checks the promises against it before
+and after every port call. One process lives in it; while that one is paused, another
+may live beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from rotator.core.codec import decode_ledger
 from rotator.core.ledger import Failure, Ledger
-from rotator.core.marker import parse_marker
 from rotator.core.snapshot import Demand, Identity, Limits
 from rotator.core.target import Drain, KeySettings, Policy, SecretRef, Target
 from rotator.engine.pace import Pace
@@ -22,16 +20,19 @@ from rotator.engine.reconcile import Report, reconcile
 from rotator.engine.resync import ResyncReport, resync, settle_interrupted
 from rotator.engine.world import Fleet, World
 from rotator.errors import AuditUnavailable, ServiceError
+from tests.engine.promises import FIELD, BrokenPromiseError, Promises
 from tests.fakes.audit import FakeAudit, FakeTrail
 from tests.fakes.clock import FakeClock
-from tests.fakes.faults import Faults, ProcessDeath
+from tests.fakes.faults import Faults, Late, ProcessDeath
 from tests.fakes.issuer import FakeAccount, FakeIssuer
 from tests.fakes.vault import FakeLedgers, FakeSecrets, FakeVault
 
 INSTALLATION = "00112233445566aa"
 PATH = "secret/app"
-FIELD = "OPENROUTER_API_KEY"
 CLAIM_TIMEOUT = timedelta(minutes=5)
+
+_RESYNC = timedelta(hours=1)
+_MOST_PASSES = 3000
 
 POLICY = Policy(
     every=timedelta(hours=12),
@@ -41,79 +42,53 @@ POLICY = Policy(
 )
 
 
-def target(name: str = "app", *, path: str = PATH, policy: Policy = POLICY) -> Target:
+def target(
+    name: str = "app",
+    *,
+    path: str = PATH,
+    policy: Policy = POLICY,
+    key: KeySettings | None = None,
+) -> Target:
     """Return a target with short waits."""
-    return Target(
-        name, SecretRef(path, FIELD), policy, KeySettings(limit=50.0, limit_reset="daily")
-    )
+    key = key or KeySettings(limit=50.0, limit_reset="daily")
+    return Target(name, SecretRef(path, FIELD), policy, key)
 
 
-@dataclass
-class BrokenPromiseError(AssertionError):
-    """A promise was broken."""
+class Process:
+    """The program, started anew each time that it dies; its ports share one `Faults`."""
 
-    what: str
-
-    def __str__(self) -> str:
-        return self.what
-
-
-@dataclass
-class Lab:
-    """The truth, and the process that runs at the moment.
-
-    Attributes:
-        targets: what is configured.
-        cache: for how long consumers go on using a value that they have read.
-    """
-
-    targets: tuple[Target, ...] = field(default_factory=lambda: (target(),))
-    cache: timedelta = timedelta(minutes=30)
-
-    def __post_init__(self) -> None:
-        self.clock = FakeClock()
-        self.faults = Faults(self.clock.now, self.clock.sleep)
-        self.account = FakeAccount(self.clock.now)
-        self.vault = FakeVault(self.clock.now)
-        self.trail = FakeTrail(self.clock.now)
-        self.faults.after_each = self.check
-        self.clock.on_advance = self._time_passed
-        self.account.on_disable = self._check_disable
-        self.account.on_delete = self._check_delete
-        self._ids = itertools.count(1)
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.name = name
+        self.faults = Faults(lab.clock.now, lab.clock.sleep, late=lab.late)
+        self.faults.before_each = lambda service, name, _: lab.promises.begun(
+            self.world.identity.holder, service, name
+        )
+        self.faults.after_each = lab.promises.check
         self._boots = itertools.count(1)
-        self.last_served: dict[str, datetime] = {}
-        self.reports: dict[str, Report] = {}
-        self.excused: set[str] = set()
-        self.began: set[str] = set()
-        self.other: str | None = "stays"
-        self.vault.paths[PATH] = []
-        self.vault.put(PATH, {"OTHER": "stays"})
         self.boot()
 
-    # The process.
-
     def boot(self) -> None:
-        """Start a process anew: it remembers nothing, and claims under a name of its own."""
-        holder = f"process-{next(self._boots)}"
+        """Start anew: it remembers nothing, and claims under a name of its own."""
+        lab, holder = self.lab, f"{self.name}-{next(self._boots)}"
         self.world = World(
-            clock=self.clock,
-            issuer=FakeIssuer(self.account, self.faults),
-            secrets=FakeSecrets(self.vault, self.faults),
-            ledgers=FakeLedgers(self.vault, self.faults),
-            audit=FakeAudit(self.trail, self.faults),
+            clock=lab.clock,
+            issuer=FakeIssuer(lab.account, self.faults),
+            secrets=FakeSecrets(lab.vault, self.faults),
+            ledgers=FakeLedgers(lab.vault, self.faults),
+            audit=FakeAudit(lab.trail, self.faults, holder),
             identity=Identity("test", INSTALLATION, holder),
             limits=Limits(CLAIM_TIMEOUT, timedelta(days=7), 3),
-            pace=Pace(self.clock, 6000),
-            draw=lambda: f"{next(self._ids):016x}",
+            pace=Pace(lab.clock, 6000),
+            draw=lab.draw,
             fleet=Fleet(),
         )
-        self.reports = {}
+        self.reports: dict[str, Report] = {}
         self.booted = False
 
     def run(self, *, demand: Demand | None = None, full: bool = False) -> Report:
-        """Let the process make one pass over its first target, and die if it must."""
-        first = self.targets[0]
+        """Make one pass over the first target, or over all, and die if it must."""
+        first = self.lab.targets[0]
         try:
             if full or not self.booted:
                 outcome = self._resync(demand)
@@ -124,7 +99,7 @@ class Lab:
                 report = reconcile(self.world, first, demand=demand, earlier=earlier)
         except ProcessDeath:
             self.boot()
-            report = Report(first.name, self.clock.now(), None, None)
+            report = Report(first.name, self.lab.clock.now(), None, None)
         self._ask_about_management_key()
         self.reports[first.name] = report
         return report
@@ -141,16 +116,16 @@ class Lab:
 
     def _resync(self, demand: Demand | None) -> ResyncReport:
         with contextlib.suppress(ServiceError, AuditUnavailable):
-            settle_interrupted(self.world, self.targets)
+            settle_interrupted(self.world, self.lab.targets)
         earlier = {
             name: report.failure
             for name, report in self.reports.items()
             if report.failure is not None
         }
-        wanted = self.targets[0].name
+        wanted = self.lab.targets[0].name
         return resync(
             self.world,
-            self.targets,
+            self.lab.targets,
             earlier=earlier,
             demand=lambda each: demand if each.name == wanted else None,
         )
@@ -160,109 +135,135 @@ class Lab:
         return report.failure if report is not None else None
 
     def live(self, until: timedelta, *, demand: Demand | None = None) -> None:
-        """Let the daemon live for a while: passes when they are due, a resync each hour."""
-        ends = self.clock.now() + until
-        next_resync = self.clock.now()
+        """Live for a while: passes when they are due, a resync each hour."""
+        clock = self.lab.clock
+        ends = clock.now() + until
+        next_resync = clock.now()
         passes = 0
-        while self.clock.now() < ends:
-            full = self.clock.now() >= next_resync
+        while clock.now() < ends:
+            full = clock.now() >= next_resync
             if full:
-                next_resync = self.clock.now() + timedelta(hours=1)
+                next_resync = clock.now() + _RESYNC
             report = self.run(demand=demand, full=full)
             passes += 1
-            if passes > 3000:
+            if passes > _MOST_PASSES:
                 raise BrokenPromiseError("it never comes to rest")
-            wakes = [ends, next_resync, self.clock.now() + timedelta(minutes=10)]
+            wakes = [ends, next_resync]
             if report.wake_at is not None:
                 wakes.append(report.wake_at)
-            if report.plan is None:
-                wakes.append(self.clock.now() + timedelta(seconds=15))
-            step = max(min(wakes) - self.clock.now(), timedelta(seconds=1))
-            self.clock.advance(step)
+            if report.plan is None or not self.booted:
+                wakes.append(clock.now() + timedelta(seconds=15))
+            clock.advance(max(min(wakes) - clock.now(), timedelta(seconds=1)))
+
+
+@dataclass
+class Lab:
+    """The truth, and the process that runs at the moment.
+
+    Attributes:
+        targets: what is configured.
+        cache: for how long consumers go on using a value that they have read.
+    """
+
+    targets: tuple[Target, ...] = field(default_factory=lambda: (target(),))
+    cache: timedelta = timedelta(minutes=30)
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.account = FakeAccount(self.clock.now)
+        self.vault = FakeVault(self.clock.now)
+        self.trail = FakeTrail(self.clock.now)
+        self.late = Late()
+        self.promises = Promises(
+            self.account, self.vault, self.trail, CLAIM_TIMEOUT, self.targets, self.cache
+        )
+        self.late.after_each = self.promises.check
+        self.clock.on_advance = self._time_passed
+        self.clock.next_stop = self.late.next_at
+        self._ids = itertools.count(1)
+        self.vault.put(PATH, {"OTHER": "stays"})
+        self.process = Process(self, "process")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Let the promises know of a changed configuration."""
+        object.__setattr__(self, name, value)
+        if name == "targets" and "promises" in vars(self):
+            self.promises.targets = self.targets
+
+    def draw(self) -> str:
+        """Return 16 hex digits that no process drew before."""
+        return f"{next(self._ids):016x}"
+
+    # The process.
+
+    @property
+    def world(self) -> World:
+        """The process's ports."""
+        return self.process.world
+
+    @property
+    def faults(self) -> Faults:
+        """The process's faults."""
+        return self.process.faults
+
+    @property
+    def reports(self) -> dict[str, Report]:
+        """The process's last reports."""
+        return self.process.reports
+
+    def run(self, *, demand: Demand | None = None, full: bool = False) -> Report:
+        """Let the process make one pass."""
+        return self.process.run(demand=demand, full=full)
+
+    def live(self, until: timedelta, *, demand: Demand | None = None) -> None:
+        """Let the process live for a while."""
+        self.process.live(until, demand=demand)
+
+    def another(self, name: str = "rival") -> Process:
+        """Start another process beside the first."""
+        return Process(self, name)
+
+    def let_another_live_in_pauses(self) -> Process:
+        """While the first process is paused in a slow call, another one lives."""
+        rival = self.another()
+
+        def paused(seconds: float) -> None:
+            rival.live(timedelta(seconds=seconds))
+            rival.run()
+
+        self.faults.sleep = paused
+        return rival
 
     # The truth.
 
+    @property
+    def excused(self) -> set[str]:
+        """Hashes of keys that a person did something to."""
+        return self.promises.excused
+
+    @property
+    def began(self) -> set[str]:
+        """Names of targets that served something once."""
+        return self.promises.began
+
     def ledger(self, name: str = "app") -> Ledger | None:
         """Return a ledger as it stands."""
-        document = self.vault.current(f"state/targets/{name}")
-        return decode_ledger(document) if document is not None else None
+        return self.promises.ledger(name)
 
     def served_hash(self, path: str = PATH) -> str | None:
         """Return the hash of the value that consumers are served now."""
-        data = self.vault.current(path) or {}
-        value = data.get(FIELD)
-        return hashlib.sha256(value.encode()).hexdigest() if isinstance(value, str) else None
+        return self.promises.served_hash(path)
 
-    def enabled(self) -> set[str]:
-        """Return the hashes of all enabled keys."""
-        return {key.hash for key in self.account.keys.values() if not key.disabled}
+    def next_wake(self) -> datetime | None:
+        """Return when the process wants to look again."""
+        report = self.reports.get(self.targets[0].name)
+        return report.wake_at if report is not None else None
 
     def _time_passed(self) -> None:
         """Late effects land, and consumers use what they have read."""
-        self.faults.land()
-        now = self.clock.now()
-        for each in self.targets:
-            served = self.served_hash(each.secret.path)
-            if served is not None:
-                self.last_served[served] = now
-        for key_hash, last in self.last_served.items():
-            if now - last <= self.cache and key_hash in self.account.keys:
-                self.account.change(key_hash, last_used_at=now)
-
-    def check(self) -> None:
-        """Check what must hold at every instant.
-
-        Raises:
-            BrokenPromiseError: it does not.
-        """
-        for each in self.targets:
-            served = self.served_hash(each.secret.path)
-            if served is None:
-                if each.name in self.began:
-                    raise BrokenPromiseError(f"{each.name} serves nothing any more")
-                continue
-            self.began.add(each.name)
-            self.last_served[served] = self.clock.now()
-            if not self.account.accepts(served) and served not in self.excused:
-                raise BrokenPromiseError(f"{each.name} serves a dead key")
-        if (self.vault.current(PATH) or {}).get("OTHER") != self.other:
-            raise BrokenPromiseError("a foreign field was changed")
-
-    def _check_disable(self, key_hash: str) -> None:
-        """A key that consumers may still use is not disabled."""
-        last = self.last_served.get(key_hash)
-        if last is None or key_hash in self.excused:
-            return
-        if self.clock.now() - last < self.targets[0].policy.grace:
-            raise BrokenPromiseError(f"{key_hash[:8]} disabled within its grace period")
-
-    def _check_delete(self, key_hash: str) -> None:
-        """Only a disabled key that is not served is deleted."""
-        if not self.account.keys[key_hash].disabled:
-            raise BrokenPromiseError(f"{key_hash[:8]} deleted while enabled")
-        if key_hash == self.served_hash():
-            raise BrokenPromiseError(f"{key_hash[:8]} deleted while served")
+        self.late.land(self.clock.now())
+        self.promises.time_passed()
 
     def check_at_rest(self) -> None:
-        """Check what must hold once faults stopped and time has passed.
-
-        Raises:
-            BrokenPromiseError: it does not.
-        """
-        for each in self.targets:
-            book = self.ledger(each.name)
-            served = self.served_hash(each.secret.path)
-            if book is None or book.served is None or book.served.hash != served:
-                raise BrokenPromiseError(f"{each.name}: the ledger does not know the served key")
-            if book.pending is not None or book.retiring or book.failure is not None:
-                raise BrokenPromiseError(f"{each.name}: it did not come to rest: {book}")
-        served_now = {self.served_hash(each.secret.path) for each in self.targets}
-        orphans = [
-            key.name
-            for key in self.account.keys.values()
-            if parse_marker(key.name) is not None and key.hash not in served_now
-        ]
-        if orphans:
-            raise BrokenPromiseError(f"keys are left over: {orphans}")
-        if open_intents := self.trail.unsettled():
-            raise BrokenPromiseError(f"intents without an outcome: {open_intents}")
+        """Check what must hold once faults stopped and time has passed."""
+        self.promises.check_at_rest()

@@ -10,7 +10,8 @@ from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand
 from rotator.core.target import OnDisabled
 from rotator.engine import operate
-from tests.engine.lab import FIELD, PATH, POLICY, Lab, target
+from tests.engine.lab import PATH, POLICY, Lab, target
+from tests.engine.promises import FIELD
 
 
 def _value(lab: Lab, path: str = PATH) -> str:
@@ -196,7 +197,7 @@ def test_a_deleted_secret_gets_a_first_key_again_and_the_former_key_retires() ->
     lab.run()
     former = lab.served_hash()
     lab.began.clear()
-    lab.other = None
+    lab.promises.other = None
     lab.vault.delete(PATH)
     lab.run(full=True)
     served = lab.served_hash()

@@ -14,10 +14,25 @@ from tests.fakes.faults import Faults
 
 @dataclass
 class FakeTrail:
-    """The lines of a trail: the truth, without faults."""
+    """The lines of a trail: the truth, without faults.
+
+    Attributes:
+        now: the trail's clock.
+        lines: every event with its time.
+        last_by: by writer, the last event that it wrote.
+        on_append: called with each event after it was written.
+    """
 
     now: Callable[[], datetime]
     lines: list[tuple[datetime, Event]] = field(default_factory=list)
+    last_by: dict[str, Event] = field(default_factory=dict)
+    on_append: Callable[[Event], None] = lambda _: None
+
+    def add(self, event: Event, writer: str = "") -> None:
+        """Write one event."""
+        self.lines.append((self.now(), event))
+        self.last_by[writer] = event
+        self.on_append(event)
 
     def events(self, name: str, phase: Phase = Phase.OUTCOME) -> list[Event]:
         """Return all events of a name and phase."""
@@ -36,13 +51,14 @@ class FakeTrail:
 class FakeAudit:
     """Implements `rotator.ports.AuditSink` over a `FakeTrail`, with faults."""
 
-    def __init__(self, trail: FakeTrail, faults: Faults) -> None:
+    def __init__(self, trail: FakeTrail, faults: Faults, writer: str = "") -> None:
         self.trail = trail
         self._faults = faults
+        self._writer = writer
 
     def append(self, event: Event) -> str:
         def written() -> str:
-            self.trail.lines.append((self.trail.now(), event))
+            self.trail.add(event, self._writer)
             return self.head()
 
         return self._faults.call("audit", "append", written, acts=True)

@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 from rotator.core.keys import CallerKey, IssuedKey, NewKey
-from rotator.errors import Refused
+from rotator.errors import Refused, Unauthorised
 from rotator.ports import MintedKey
 from rotator.secret import Secret
 from tests.fakes.faults import Faults
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -24,6 +27,9 @@ class FakeAccount:
         deleted: hashes of keys that are gone.
         refuses: hashes that are not accepted on use, though enabled.
         minted: how many keys were ever made.
+        workspaces: ids of the workspaces beside the default one; None for any.
+        manages: whether the management key is accepted.
+        on_make: called with what is asked for before a key is made.
         on_disable: called with a hash when a key is disabled.
         on_delete: called with a hash when a key is deleted.
     """
@@ -33,11 +39,15 @@ class FakeAccount:
     deleted: list[str] = field(default_factory=list)
     refuses: set[str] = field(default_factory=set)
     minted: int = 0
+    workspaces: set[str] | None = None
+    manages: bool = True
+    on_make: Callable[[NewKey], None] = lambda _: None
     on_disable: Callable[[str], None] = lambda _: None
     on_delete: Callable[[str], None] = lambda _: None
 
     def make(self, new: NewKey) -> MintedKey:
         """Create a key."""
+        self.on_make(new)
         self.minted += 1
         plaintext = f"sk-or-v1-{self.minted:064x}"
         key = IssuedKey(
@@ -77,6 +87,18 @@ class FakeAccount:
             del self.keys[key_hash]
             self.deleted.append(key_hash)
 
+    def use(self, key_hash: str, spent: float = 0.25) -> IssuedKey:
+        """Let a consumer use a key."""
+        usage = (self.keys[key_hash].usage or 0.0) + spent
+        return self.change(key_hash, last_used_at=self.now(), usage=usage)
+
+    def listed(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
+        """Return the keys of the default workspace and the given ones."""
+        if self.workspaces is not None and workspaces - self.workspaces:
+            raise Refused("openrouter", "list keys", "no such workspace", status=404)
+        wanted = {None, *workspaces}
+        return tuple(key for key in self.keys.values() if key.workspace_id in wanted)
+
     def accepts(self, key_hash: str) -> bool:
         """Tell whether a call with that key would be let in."""
         key = self.keys.get(key_hash)
@@ -93,44 +115,59 @@ class FakeIssuer:
         self._faults = faults
 
     def create(self, new: NewKey) -> MintedKey:
-        return self._faults.call("openrouter", "create", lambda: self.account.make(new), acts=True)
+        return self._call("create", lambda: self.account.make(new), acts=True)
 
     def list_keys(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
-        wanted = {None, *workspaces}
-
-        def listed() -> tuple[IssuedKey, ...]:
-            return tuple(key for key in self.account.keys.values() if key.workspace_id in wanted)
-
-        return self._faults.call("openrouter", "list", listed, acts=False)
+        return self._call("list", lambda: self.account.listed(workspaces))
 
     def get(self, key_hash: str) -> IssuedKey | None:
-        return self._faults.call(
-            "openrouter", "get", lambda: self.account.keys.get(key_hash), acts=False
-        )
+        return self._call("get", lambda: self.account.keys.get(key_hash))
 
     def set_disabled(self, key_hash: str, disabled: bool) -> IssuedKey:
-        name = "disable" if disabled else "enable"
-        return self._faults.call(
-            "openrouter",
-            name,
+        def settled() -> tuple[IssuedKey] | None:
+            key = self.account.keys.get(key_hash)
+            return (key,) if key is not None and key.disabled is disabled else None
+
+        return self._call(
+            "disable" if disabled else "enable",
             lambda: self.account.set_disabled(key_hash, disabled),
             acts=True,
+            settle=settled,
         )
 
     def delete(self, key_hash: str) -> None:
-        self._faults.call("openrouter", "delete", lambda: self.account.remove(key_hash), acts=True)
+        def settled() -> tuple[None] | None:
+            return (None,) if key_hash not in self.account.keys else None
+
+        self._call("delete", lambda: self.account.remove(key_hash), acts=True, settle=settled)
 
     def whoami(self, secret: Secret) -> CallerKey | None:
         def asked() -> CallerKey | None:
-            works = self.account.accepts(secret.sha256())
-            return CallerKey(is_management_key=False) if works else None
+            key_hash = secret.sha256()
+            if not self.account.accepts(key_hash):
+                return None
+            key = self.account.keys.get(key_hash)
+            expires_at = key.expires_at if key is not None else None
+            return CallerKey(is_management_key=False, expires_at=expires_at)
 
         return self._faults.call("openrouter", "whoami", asked, acts=False)
 
     def whoami_management(self) -> CallerKey:
-        return self._faults.call(
-            "openrouter",
-            "whoami_management",
-            lambda: CallerKey(is_management_key=True),
-            acts=False,
-        )
+        return self._call("whoami_management", lambda: CallerKey(is_management_key=True))
+
+    def _call(
+        self,
+        name: str,
+        effect: Callable[[], T],
+        *,
+        acts: bool = False,
+        settle: Callable[[], tuple[T] | None] = lambda: None,
+    ) -> T:
+        """Make a call with the management key."""
+
+        def let_in() -> T:
+            if not self.account.manages:
+                raise Unauthorised("openrouter", name, "the management key is refused", status=401)
+            return effect()
+
+        return self._faults.call("openrouter", name, let_in, acts=acts, settle=settle)

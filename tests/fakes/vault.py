@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rotator.errors import CheckAndSetConflict
@@ -36,16 +37,34 @@ class FakeVault:
     paths: dict[str, list[Entry]] = field(default_factory=dict)
     on_write: Callable[[str], None] = lambda _: None
 
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = datetime.min.replace(tzinfo=UTC)
+
     def put(self, path: str, data: Mapping[str, Any], cas: int | None = None) -> Written:
         """Write a version, on condition where `cas` is given."""
-        versions = self.paths.setdefault(path, [])
-        if cas is not None and cas != len(versions):
-            raise CheckAndSetConflict(
-                "vault", f"write {path}", "check-and-set did not match", status=400
-            )
-        versions.append(Entry(json.loads(json.dumps(dict(data))), self.now()))
+        with self._lock:
+            versions = self.paths.setdefault(path, [])
+            if cas is not None and cas != len(versions):
+                raise CheckAndSetConflict(
+                    "vault", f"write {path}", "check-and-set did not match", status=400
+                )
+            versions.append(Entry(json.loads(json.dumps(dict(data))), self._new_instant()))
+            written = Written(len(versions), versions[-1].created_time, self.date())
         self.on_write(path)
-        return Written(len(versions), versions[-1].created_time, self.date())
+        return written
+
+    def written(self, path: str, data: Mapping[str, Any], version: int) -> tuple[Written] | None:
+        """Return what a write whose answer was lost did, if exactly this data stands there."""
+        versions = self.paths.get(path) or []
+        if len(versions) != version or versions[-1].data != dict(data):
+            return None
+        return (Written(version, versions[-1].created_time, self.date()),)
+
+    def _new_instant(self) -> datetime:
+        """Return a time that no version was written at before: Vault counts nanoseconds."""
+        self._last = max(self.now(), self._last + timedelta(microseconds=1))
+        return self._last
 
     def current(self, path: str) -> dict[str, Any] | None:
         """Return the current version's data, or None."""
@@ -58,7 +77,11 @@ class FakeVault:
 
     def delete(self, path: str) -> None:
         """Soft-delete the current version."""
-        self.paths[path][-1].data = None
+        self.destroy(path, len(self.paths[path]))
+
+    def destroy(self, path: str, version: int) -> None:
+        """Delete one version's data; its number stays taken."""
+        self.paths[path][version - 1].data = None
         self.on_write(path)
 
     def forget(self, path: str) -> None:
@@ -99,8 +122,13 @@ class FakeSecrets:
         return self._faults.call("vault", "read", seen, acts=False)
 
     def write(self, path: str, fields: SecretFields, cas: int) -> Written:
+        data = fields.reveal()
         return self._faults.call(
-            "vault", "write", lambda: self.vault.put(path, fields.reveal(), cas), acts=True
+            "vault",
+            "write",
+            lambda: self.vault.put(path, data, cas),
+            acts=True,
+            settle=lambda: self.vault.written(path, data, cas + 1),
         )
 
 
@@ -124,9 +152,11 @@ class FakeLedgers:
         return self._faults.call("vault", "read_ledger", seen, acts=False)
 
     def write(self, name: str, document: Mapping[str, Any], cas: int) -> Written:
+        path, data = self.prefix + name, json.loads(json.dumps(dict(document)))
         return self._faults.call(
             "vault",
             "write_ledger",
-            lambda: self.vault.put(self.prefix + name, document, cas),
+            lambda: self.vault.put(path, data, cas),
             acts=True,
+            settle=lambda: self.vault.written(path, data, cas + 1),
         )
