@@ -15,6 +15,7 @@ from rotator.errors import (
     AuditUnavailable,
     OutcomeUnknown,
     Refused,
+    RotatorError,
     ServiceError,
     Transient,
     Unauthorised,
@@ -31,6 +32,7 @@ def act(
     intent: Event,
     call: Callable[[], T],
     *,
+    guard: Callable[[], None] = lambda: None,
     patience: float = 0.0,
     tell: Callable[[T], dict[str, Any]] | None = None,
 ) -> T:
@@ -40,6 +42,8 @@ def act(
         world: the ports.
         intent: the event, in its intent phase.
         call: does the one thing.
+        guard: what allows the call, asked after the intent is on disk, since writing it
+            may have taken long; it raises where the call must not be sent any more.
         patience: for how many seconds an audit trail that cannot be written is tried
             again, because a key in hand would be lost otherwise.
         tell: returns the outcome's further fields.
@@ -47,10 +51,16 @@ def act(
     Raises:
         AuditUnavailable: the intent could not be written, and nothing was done; or the
             outcome could not be written.
+        RotatorError: as the guard raised it; nothing was sent.
         ServiceError: as the call raised it.
     """
     append(world, intent, patience)
     outcome = replace(intent, phase=Phase.OUTCOME, result=Result.DONE)
+    try:
+        guard()
+    except RotatorError as error:
+        append(world, replace(outcome, result=Result.FAILED, error=str(error)), patience)
+        raise
     try:
         done = call()
     except ServiceError as error:

@@ -63,7 +63,7 @@ def disable(hand: Hand, step: Disable) -> None:
         StepFailed: the secret changed, or serves the key, or OpenRouter refused (the
             claim ends); or the answer was lost (the claim stands until it expires).
     """
-    _assert_unserved(hand, step)
+    read_at = _assert_unserved(hand, step)
     event = KeyDisable(
         phase=Phase.INTENT,
         op=hand.step_op("disable"),
@@ -71,9 +71,15 @@ def disable(hand: Hand, step: Disable) -> None:
         reason=hand.reason,
         key_hash=step.key,
     )
-    hand.assert_time_left()
     hand.touched = (*hand.touched, step.key)
-    _definite(lambda: act(hand.world, event, lambda: _set_disabled(hand, step.key, disabled=True)))
+    _definite(
+        lambda: act(
+            hand.world,
+            event,
+            lambda: _set_disabled(hand, step.key, disabled=True),
+            guard=lambda: _assert_still_fresh(hand, read_at),
+        )
+    )
     read = hand.world.secrets.read(step.secret.path)
     if _serves(hand, step, read):
         enable(hand, step.key)
@@ -86,7 +92,7 @@ def delete(hand: Hand, step: Delete) -> None:
     Raises:
         StepFailed: as `disable`.
     """
-    _assert_unserved(hand, step)
+    read_at = _assert_unserved(hand, step)
     event = KeyDelete(
         phase=Phase.INTENT,
         op=hand.step_op("delete"),
@@ -94,9 +100,15 @@ def delete(hand: Hand, step: Delete) -> None:
         reason=hand.reason,
         key_hash=step.key,
     )
-    hand.assert_time_left()
     hand.touched = (*hand.touched, step.key)
-    _definite(lambda: act(hand.world, event, lambda: hand.world.issuer.delete(step.key)))
+    _definite(
+        lambda: act(
+            hand.world,
+            event,
+            lambda: hand.world.issuer.delete(step.key),
+            guard=lambda: _assert_still_fresh(hand, read_at),
+        )
+    )
 
 
 def enable(hand: Hand, key: str) -> None:
@@ -142,8 +154,11 @@ def _definite(call: object) -> None:
         ) from None
 
 
-def _assert_unserved(hand: Hand, step: Disable | Delete) -> None:
-    """Read the secret, and refuse where it serves the key or is not as it was planned for."""
+def _assert_unserved(hand: Hand, step: Disable | Delete) -> float:
+    """Read the secret, and refuse where it serves the key or is not as it was planned for.
+
+    Returns the monotonic time before the read.
+    """
     hand.assert_time_left()
     started = hand.world.clock.monotonic()
     read = hand.world.secrets.read(step.secret.path)
@@ -162,8 +177,15 @@ def _assert_unserved(hand: Hand, step: Disable | Delete) -> None:
     base = (claim.base_version, claim.base_created_time) if claim is not None else None
     if own and (read.version, read.created_time) != base:
         raise StepFailed(Reason.READ_STALE, ending=dropped, quiet=True)
-    if hand.world.clock.monotonic() - started > freshness(hand):
-        raise StepFailed(Reason.READ_STALE, ending=dropped, quiet=True)
+    _assert_still_fresh(hand, started)
+    return started
+
+
+def _assert_still_fresh(hand: Hand, read_at: float) -> None:
+    """Refuse to act on a read that grew too old, or in the last quarter of our claim."""
+    hand.assert_time_left()
+    if hand.world.clock.monotonic() - read_at > freshness(hand):
+        raise StepFailed(Reason.READ_STALE, ending=edits.DropClaim(), quiet=True)
 
 
 def _serves(hand: Hand, step: Disable | Delete, read: SecretVersion) -> bool:
@@ -206,6 +228,7 @@ def fence(hand: Hand, step: Fence) -> None:
             hand.world,
             event,
             lambda: hand.world.secrets.write(step.secret.path, fields, read.version),
+            guard=hand.assert_time_left,
             tell=lambda done: {"version": done.version},
         )
     except CheckAndSetConflict as error:

@@ -55,8 +55,14 @@ def mint(hand: Hand, step: Mint) -> None:
         return hand.minted.key
 
     try:
-        patience = max(0.0, hand.time_left())
-        act(world, event, create, patience=patience, tell=lambda key: {"key_hash": key.hash})
+        act(
+            world,
+            event,
+            create,
+            guard=hand.assert_time_left,
+            patience=max(0.0, hand.time_left()),
+            tell=lambda key: {"key_hash": key.hash},
+        )
     except OutcomeUnknown as error:
         raise StepFailed(Reason.MINT_UNKNOWN, str(error)) from None
     except Transient as error:
@@ -201,6 +207,7 @@ def _publish_once(hand: Hand, secret: SecretRef) -> None:
         hand.world,
         event,
         lambda: hand.world.secrets.write(secret.path, fields, read.version),
+        guard=hand.assert_time_left,
         patience=hand.patience(),
         tell=lambda done: {"version": done.version},
     )
