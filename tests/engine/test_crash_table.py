@@ -6,31 +6,16 @@ checks the promises after every other call, and demands that everything comes to
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import timedelta
-
 import pytest
 
+from tests.engine.crash import LIFE, LONGER, calls
 from tests.engine.lab import Lab
 from tests.fakes.faults import Kind
-
-# Long enough for a first key and one rotation, its predecessor deleted, and a fault's delay.
-LIFE = timedelta(hours=19)
-
-
-def _calls() -> list[str]:
-    lab = Lab()
-    lab.live(LIFE)
-    lab.check_at_rest()
-    return list(lab.faults.calls)
-
-
-CALLS = _calls()
 
 
 def test_the_undisturbed_life_reaches_every_kind_of_call() -> None:
     """So that the table has no empty column."""
-    assert set(CALLS) >= {
+    assert set(calls()) >= {
         "audit.append",
         "openrouter.create",
         "openrouter.delete",
@@ -46,29 +31,17 @@ def test_the_undisturbed_life_reaches_every_kind_of_call() -> None:
     }
 
 
-def _interesting(limit: int = 12) -> list[int]:
-    """Return the call numbers to disturb: all but the repetitions of an idle daemon."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    numbers = []
-    for number, name in enumerate(CALLS, start=1):
-        context = (*CALLS[max(0, number - 4) : number - 1], name)
-        seen[context] += 1
-        if seen[context] <= limit and (name != "vault.metadata" or seen[context] <= 2):
-            numbers.append(number)
-    return numbers
-
-
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_single_fault_at_any_call_breaks_no_promise(kind: Kind) -> None:
     """Every call of the life of a rotation, once."""
     broken: list[str] = []
-    for number in _interesting():
+    for number, name in enumerate(calls(), start=1):
         lab = Lab()
         lab.faults.plan = {number: kind}
         try:
             lab.live(LIFE)
-            lab.live(timedelta(hours=9))
+            lab.live(LONGER)
             lab.check_at_rest()
         except AssertionError as error:
-            broken.append(f"call {number} ({CALLS[number - 1]}): {error}")
+            broken.append(f"call {number} ({name}): {error}")
     assert not broken, "\n".join(broken)
