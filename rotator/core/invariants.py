@@ -19,7 +19,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from rotator.core.edits import Abandon, DropClaim, KeyDisabled, KeyRemoved, Promote, RetireKeys
+from rotator.core.edits import (
+    Abandon,
+    DropClaim,
+    GraceAfresh,
+    KeyDisabled,
+    KeyRemoved,
+    Promote,
+    RetireKeys,
+)
 from rotator.core.ledger import Claim, ClaimKind, PolicyDurations, RetiringKey
 from rotator.core.retirement import AT_ONCE, Stage, standing
 from rotator.core.snapshot import Snapshot
@@ -53,6 +61,10 @@ class _Progress:
     published: bool = False
     fenced: bool = False
     disabled: bool = False
+
+    def end_claim(self) -> None:
+        """Note that the outcome was written: what comes next needs a claim of its own."""
+        self.claim, self.ours, self.fenced = None, False, False
 
 
 def assert_safe(snapshot: Snapshot, steps: tuple[Step, ...], now: datetime) -> None:
@@ -126,7 +138,7 @@ def _rotation_step(progress: _Progress, step: Step) -> str | None:
         case _:
             if not progress.published:
                 return "only a published key is promoted"
-            progress.claim = None
+            progress.end_claim()
     return None
 
 
@@ -193,7 +205,7 @@ def _not_yet(snapshot: Snapshot, entry: RetiringKey, step: Step, now: datetime) 
 def _record_step(snapshot: Snapshot, progress: _Progress, step: Step) -> str | None:
     """Check that a record claims only what the steps before it brought about."""
     if isinstance(step, RecordDisabled):
-        progress.claim = None
+        progress.end_claim()
         return None if progress.disabled else "nothing was disabled"
     if not isinstance(step, Record):
         return None
@@ -203,10 +215,11 @@ def _record_step(snapshot: Snapshot, progress: _Progress, step: Step) -> str | N
             if value is None or value.sha256 != served.value_sha256:
                 return "only a key that the secret was seen to hold is promoted"
         case Abandon():
-            if not progress.fenced and snapshot.secret.live:
+            if not progress.fenced:
                 return "a nonce is abandoned only behind a fence"
-        case RetireKeys() | DropClaim() | KeyDisabled() | KeyRemoved():
-            progress.claim = None
-        case _:
+        case RetireKeys() | DropClaim() | KeyDisabled() | KeyRemoved() | GraceAfresh():
             pass
+        case _:
+            return None
+    progress.end_claim()
     return None
