@@ -168,7 +168,8 @@ class Promote:
     Attributes:
         served: the key that is now served.
         why: why its predecessor retires.
-        compromised: whether all predecessors go without grace and drain.
+        compromised: whether all predecessors go without grace and drain; a key that
+            another path was left with serves there still, and is none.
     """
 
     change: ClassVar[str] = "promote"
@@ -183,7 +184,10 @@ class Promote:
             ledger = retire_served(ledger, since=self.served.published_at, why=self.why)
         ledger = ledger.without_entry(self.served.hash)
         if self.compromised:
-            doomed = tuple(replace(each, why=Reason.COMPROMISED) for each in ledger.retiring)
+            doomed = tuple(
+                each if each.why is Reason.LEFT_BEHIND else replace(each, why=Reason.COMPROMISED)
+                for each in ledger.retiring
+            )
             ledger = replace(ledger, retiring=doomed)
         return replace(ledger, served=self.served, foreign=None, pending=None, failure=None)
 

@@ -58,7 +58,10 @@ def plan_removal(snapshot: Snapshot, now: datetime, stop: Finding | None = None)
     """
     findings: list[Finding] = []
     wakes: list[datetime] = []
+    served = snapshot.book.served
     for entry in snapshot.book.retiring:
+        if served is not None and served.hash == entry.hash:
+            continue  # no edit leaves it so, yet a person's hand in the ledger might
         answer = _plan_entry(snapshot, entry, now, stop)
         if answer.steps or answer.needs:
             return replace(answer, findings=(*findings, *answer.findings))

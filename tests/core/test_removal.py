@@ -333,6 +333,11 @@ def test_a_failure_backs_off_the_removal_of_old_keys_too() -> None:
     assert (chosen.steps, chosen.wake_at) == ((), FAILURE.next_try)
 
 
+def test_a_key_that_is_served_as_well_as_retiring_is_left_alone() -> None:
+    observed = snapshot(ledger(retiring=(retiring(A), retiring(B))), looks=looks(issued(A)))
+    assert plan(observed, NOW).needs == (NeedLook(B),)
+
+
 # Disable found done, quarantine, delete.
 
 
