@@ -177,7 +177,7 @@ def _plan_rotation(snapshot: Snapshot, now: datetime) -> Plan:
     reason = due_now if asked else dead or due_now
     if reason is None:
         findings = _standing_findings(snapshot, now)
-        wake = when.at if when is not None else None
+        wake = when.at + _TICK if when is not None else None
         return Plan(Reason.NOT_DUE, findings=findings, wake_at=wake)
     if stop := _stopped(snapshot, reason, now):
         findings = _merged((stop,), _standing_findings(snapshot, now))

@@ -76,7 +76,8 @@ def test_a_due_key_is_looked_at_by_its_hash_and_not_by_listing() -> None:
 def test_a_key_that_is_not_due_costs_nothing_and_says_when_it_will_be() -> None:
     chosen = plan(snapshot(), NOW)
     assert (chosen.reason, chosen.steps, chosen.needs) == (Reason.NOT_DUE, (), ())
-    assert chosen.wake_at == WRITTEN + 30 * DAY
+    # One second later than due, for Vault's whole seconds.
+    assert chosen.wake_at == WRITTEN + 30 * DAY + timedelta(seconds=1)
 
 
 def test_a_local_clock_that_leapt_ahead_starts_no_storm() -> None:
@@ -109,7 +110,7 @@ def test_an_expiring_key_overrides_windows_and_blackouts() -> None:
 def test_a_key_with_just_grace_and_deadline_left_is_about_to_be_due_for_it() -> None:
     book = ledger(served=served(expires_at=NOW + 8 * DAY + HOUR))
     chosen = plan(snapshot(book), NOW)
-    assert (chosen.steps, chosen.wake_at) == ((), NOW + HOUR)
+    assert (chosen.steps, chosen.wake_at) == ((), NOW + HOUR + timedelta(seconds=1))
 
 
 def test_an_expiry_counts_where_the_schedule_is_later() -> None:
