@@ -37,6 +37,7 @@ COMMANDS = {
     "release": "operator:release",
     "retire": "operator:retire",
     "audit": "audit:audit",
+    "demo": "demo.command:demo",
     "sandbox": "sandbox:sandbox",
     "completion": "completion:completion",
 }
