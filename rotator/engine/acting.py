@@ -101,10 +101,10 @@ def _result_of(error: ServiceError) -> Result:
 
 def _heed(world: World, error: ServiceError) -> None:
     """Pause all writes on a 429, and stop all changes where our own credential is refused."""
-    if isinstance(error, Transient) and error.pauses_writes:
-        world.pace.pause(error.retry_after or 1.0)
     if error.service != "openrouter":
         return
+    if isinstance(error, Transient) and error.pauses_writes:
+        world.pace.pause(error.retry_after or 1.0)
     if isinstance(error, Refused) and error.status == 403:
         try:
             world.issuer.whoami_management()

@@ -190,6 +190,11 @@ def publish(hand: Hand, step: Publish) -> None:
 def _publish_once(hand: Hand, secret: SecretRef) -> None:
     """Read the secret, make sure that our field is as it was, and write it on that version."""
     read = hand.world.secrets.read(secret.path)
+    if _holds_ours(hand, secret, read):
+        # A proxy that repeats requests turns our own success into a conflict.
+        now = hand.world.clock.now()
+        hand.published = Written(read.version, read.created_time or now, read.vault_time)
+        return
     _check_base(hand, secret, read)
     fields = (read.fields or SecretFields({})).with_text(secret.field, hand.in_hand.secret)
     event = SecretPublish(
@@ -229,6 +234,12 @@ def _check_base(hand: Hand, secret: SecretRef, read: SecretVersion) -> None:
     change_ledger(hand, edits.RenewClaim(read.version, read.created_time))
 
 
+def _holds_ours(hand: Hand, secret: SecretRef, read: SecretVersion) -> bool:
+    """Tell whether a read of the secret shows the key in hand."""
+    text = secret_of(read.fields, secret)
+    return text is not None and text.sha256() == hand.in_hand.secret.sha256()
+
+
 def _settle_publish(hand: Hand, secret: SecretRef, detail: str) -> None:
     """Find out what a publish did whose answer was lost.
 
@@ -241,8 +252,7 @@ def _settle_publish(hand: Hand, secret: SecretRef, detail: str) -> None:
         read = hand.world.secrets.read(secret.path)
     except ServiceError:
         raise failed from None
-    text = secret_of(read.fields, secret)
-    if text is not None and text.sha256() == hand.in_hand.secret.sha256():
+    if _holds_ours(hand, secret, read):
         now = hand.world.clock.now()
         hand.published = Written(read.version, read.created_time or now, read.vault_time)
         return

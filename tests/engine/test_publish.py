@@ -1,0 +1,81 @@
+"""What the publish does when others write the secret, or seem to."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from rotator.core.reasons import Reason
+from rotator.errors import CheckAndSetConflict
+from rotator.ports import Written
+from rotator.secret import SecretFields
+from tests.engine.lab import FIELD, PATH, Lab
+
+
+def test_a_conflict_with_our_own_write_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    lab.run()
+    first = lab.served_hash()
+    lab.clock.advance(timedelta(hours=13))
+    write = lab.world.secrets.write
+
+    def repeated(path: str, fields: SecretFields, cas: int) -> Written:
+        write(path, fields, cas)
+        return write(path, fields, cas)
+
+    monkeypatch.setattr(lab.world.secrets, "write", repeated)
+    report = lab.run()
+    assert report.failure is None
+    assert lab.served_hash() not in (None, first)
+    book = lab.ledger()
+    assert book is not None
+    assert book.served is not None
+    assert book.served.hash == lab.served_hash()
+    assert [each.why for each in book.retiring] == [Reason.SUPERSEDED]
+
+
+def test_a_stranger_who_writes_another_field_costs_one_more_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = Lab()
+    lab.run()
+    first = lab.served_hash()
+    lab.clock.advance(timedelta(hours=13))
+    write, meddled = lab.world.secrets.write, []
+
+    def meddling(path: str, fields: SecretFields, cas: int) -> Written:
+        if not meddled:
+            meddled.append(True)
+            lab.vault.put(PATH, {**(lab.vault.current(PATH) or {}), "THEIRS": "new"})
+            raise CheckAndSetConflict("vault", "write", "did not match", status=400)
+        return write(path, fields, cas)
+
+    monkeypatch.setattr(lab.world.secrets, "write", meddling)
+    assert lab.run().failure is None
+    assert lab.served_hash() not in (None, first)
+    assert (lab.vault.current(PATH) or {})["THEIRS"] == "new"
+
+
+def test_a_stranger_who_writes_our_field_keeps_his_value_and_our_key_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=13))
+
+    def meddling(path: str, fields: SecretFields, cas: int) -> Written:
+        if (lab.vault.current(PATH) or {})[FIELD] != "theirs":
+            lab.vault.put(PATH, {**(lab.vault.current(PATH) or {}), FIELD: "theirs"})
+            lab.excused.add(lab.served_hash() or "")
+        raise CheckAndSetConflict("vault", "write", "did not match", status=400)
+
+    monkeypatch.setattr(lab.world.secrets, "write", meddling)
+    report = lab.run()
+    assert (lab.vault.current(PATH) or {})[FIELD] == "theirs"
+    assert report.failure is not None
+    assert report.failure.reason is Reason.FIELD_CHANGED
+    book = lab.ledger()
+    assert book is not None
+    assert book.foreign is not None
+    assert [each.why for each in book.retiring if each.why is Reason.NEVER_SERVED]
