@@ -42,7 +42,8 @@ def test_a_stranger_who_writes_another_field_costs_one_more_try(
     lab.run()
     first = lab.served_hash()
     lab.clock.advance(timedelta(hours=13))
-    write, meddled = lab.world.secrets.write, []
+    write = lab.world.secrets.write
+    meddled: list[bool] = []
 
     def meddling(path: str, fields: SecretFields, cas: int) -> Written:
         if not meddled:
