@@ -23,7 +23,7 @@ def check(session: Session, *, offline: bool, as_json: bool) -> None:
       rotator check
       rotator check --offline            in CI, before a change is rolled out
     """  # noqa: D301 - click's mark, not an escape
-    config = session.config(logs="error")
+    config = session.config(logs="critical")
     count = len(config.targets)
     results = [Result("configuration", True, f"{config.source}: {count} targets")]
     results += [Result("configuration", True, each, warning=True) for each in config.warnings]

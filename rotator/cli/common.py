@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from rotator.cli.output import warn
+from rotator.cli import exits
 from rotator.cli.root import DEFAULT_CONFIG, Session
 from rotator.config import Config, load
 from rotator.core.target import Target
@@ -46,10 +47,11 @@ class Interrupt:
         def heard(number: int, frame: FrameType | None) -> None:
             del frame
             if self.asked:
-                raise KeyboardInterrupt
+                os._exit(exits.FAILURE)
             self.asked = True
             name = signal.Signals(number).name
-            warn(f"{name}: finishing the step in hand; once more to leave at once")
+            told = f"rotator: {name}: finishing the step in hand; once more to leave at once\n"
+            os.write(2, told.encode())  # whatever Python's own stream is in the middle of
 
         old = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -40,7 +40,7 @@ def hold(session: Session, *, name: str, why: str) -> None:
     Examples:
       rotator hold billing-api --why "incident 4711: consumers cannot reload"
     """  # noqa: D301 - click's mark, not an escape
-    config = session.config(logs="warning")
+    config = session.config(logs="critical")
     target = named_targets(config, [name])[0]
     with services_for(config, "hold") as services:
         world = services.world()
@@ -60,7 +60,7 @@ def release(session: Session, *, name: str) -> None:
     Examples:
       rotator release billing-api
     """  # noqa: D301 - click's mark, not an escape
-    config = session.config(logs="warning")
+    config = session.config(logs="critical")
     target = named_targets(config, [name])[0]
     with services_for(config, "release") as services:
         world = services.world()
@@ -87,7 +87,7 @@ def retire(session: Session, *, name: str, key: str | None, as_json: bool) -> No
       rotator retire billing-api
       rotator retire billing-api 3f9a21c07b44
     """  # noqa: D301 - click's mark, not an escape
-    config = session.config(logs="warning")
+    config = session.config(logs="critical")
     target = named_targets(config, [name])[0]
     interrupt = Interrupt()
     with interrupt.listening(), services_for(config, "retire", interrupt) as services:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import click
+
+_LEAST_WIDTH = 8
 
 
 def safe(text: object) -> str:
@@ -45,42 +48,53 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, flexible: int = 1) -> None:
+def width() -> int:
+    """Return how many columns the terminal has (80 where it does not say)."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    flexible: int = 1,
+    styles: Mapping[str, str] | None = None,
+) -> None:
     """Print a table: fitted to the terminal's width, or in full where it goes elsewhere.
 
     Args:
         head: the columns' names.
         rows: their cells, still unescaped.
-        flexible: the column that is cut first where the width does not suffice.
+        flexible: the column that is cut where the width does not suffice.
+        styles: rich styles by the first cell of a row, for terminals.
     """
     cells = [[safe(cell) for cell in row] for row in rows]
-    if is_terminal():
-        _fitted(head, cells, flexible)
-        return
     widths = [max(len(row[index]) for row in [list(head), *cells]) for index in range(len(head))]
+    if is_terminal():
+        spare = width() - 1 - sum(widths) - 2 * (len(widths) - 1)
+        if spare < 0:
+            widths[flexible] = max(_LEAST_WIDTH, widths[flexible] + spare)
+        _coloured(head, cells, widths, styles or {})
+        return
     for row in [list(head), *cells]:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo(line.rstrip())
 
 
-def _fitted(head: Sequence[str], cells: list[list[str]], flexible: int) -> None:
+def _coloured(
+    head: Sequence[str], cells: list[list[str]], widths: list[int], styles: Mapping[str, str]
+) -> None:
     """Print a table with rich, one line for each row."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for index, name in enumerate(head):
-        grid.add_column(
-            name,
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if index == flexible else None,
-            max_width=None if index == flexible else 30,
-        )
+    for name, columns in zip(head, widths, strict=True):
+        grid.add_column(name, width=columns, no_wrap=True, overflow="ellipsis")
     for row in cells:
-        grid.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False, emoji=False, markup=False).print(grid)
+        grid.add_row(Text(row[0], styles.get(row[0], "")), *(Text(cell) for cell in row[1:]))
+    Console(highlight=False, emoji=False, markup=False, width=width()).print(grid)
 
 
 def moment(at: datetime | None) -> str | None:

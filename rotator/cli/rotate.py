@@ -82,7 +82,7 @@ def rotate(
     """  # noqa: D301 - click's mark, not an escape
     if bool(names) == everything:
         raise click.UsageError("name targets, or say --all")
-    config = session.config(logs="warning")
+    config = session.config(logs="critical")
     targets = config.targets if everything else named_targets(config, names)
     interrupt = Interrupt()
     with interrupt.listening(), services_for(config, "rotate", interrupt) as services:

@@ -18,6 +18,12 @@ from rotator.errors import ServiceError
 _NAP = 0.2
 _SHORTEST_WAIT = 0.5
 
+LONGEST_WAIT = 5.0
+"""Seconds between two tries: a person waits, and the pace of writes is kept by the engine."""
+
+CLAIM_POLL = 2.0
+"""Seconds between two looks whether another process has ended its claim."""
+
 NO_FAILURE = frozenset({Reason.CONFLICT, Reason.STOPPING, Reason.CLAIMED})
 """Why a target may be left for later without anything having failed."""
 
@@ -182,7 +188,9 @@ def _wait(world: World, report: Report) -> float:
     """Return seconds until it makes sense to try again."""
     if report.wake_at is None:
         return _SHORTEST_WAIT
-    return max(_SHORTEST_WAIT, (report.wake_at - world.clock.now()).total_seconds())
+    longest = LONGEST_WAIT if report.failure is not None else CLAIM_POLL
+    left = (report.wake_at - world.clock.now()).total_seconds()
+    return min(longest, max(_SHORTEST_WAIT, left))
 
 
 def _sleep(world: World, seconds: float) -> None:

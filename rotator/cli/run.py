@@ -108,6 +108,21 @@ def _target(world: World, config: Config, report: Report) -> dict[str, Any]:
     return shown
 
 
+_DEEDS = (
+    ("CreateLedger", "seen for the first time"),
+    ("PromoteMinted", "rotated"),
+    ("Enable", "enabled the served key"),
+    ("RecordDisabled", "disabled an old key"),
+    ("Delete", "deleted an old key"),
+)
+
+
+def deeds(report: Report) -> str:
+    """Return what was done about a target, in a few words; "" for nothing."""
+    done = [words for step, words in _DEEDS if step in report.changed]
+    return ", ".join(done) or ("brought up to date" if report.changed else "")
+
+
 def _tell(reports: list[Report], states: list[State], listing_failed: str | None) -> None:
     """Print a line for every target about which there is something to say."""
     quiet = 0
@@ -115,7 +130,7 @@ def _tell(reports: list[Report], states: list[State], listing_failed: str | None
         if not report.changed and state in (State.OK, State.HELD):
             quiet += 1
             continue
-        done = f"did {', '.join(report.changed)}" if report.changed else "nothing done"
+        done = deeds(report) or "nothing done"
         why = f": {report.failure.detail}" if report.failure is not None else ""
         say(f"{report.target}: {state}, {done}{why}")
     say(f"{len(reports)} targets, {quiet} with nothing to do")

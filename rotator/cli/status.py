@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,19 +13,26 @@ import click
 from rotator.cli import exits
 from rotator.cli.common import pass_session, services_for, spread_over
 from rotator.cli.documents import plan_document, target_document, unreachable_document
-from rotator.cli.output import document, in_future, say, span, table
+from rotator.cli.output import document, in_future, is_terminal, say, span, table
 from rotator.cli.root import Session, tell
 from rotator.config import Config
 from rotator.core.plan import plan as plan_for
-from rotator.core.reasons import MEANING
+from rotator.core.reasons import MEANING, Reason
+from rotator.core.retirement import Stage
 from rotator.core.steps import NeedLook, Plan
 from rotator.core.target import Target
-from rotator.core.view import State, TargetView, view
+from rotator.core.view import FAILED, NEEDS_A_PERSON, State, TargetView, view
 from rotator.engine.observe import Observation, observe, satisfy
 from rotator.engine.world import World
 from rotator.errors import ServiceError, Unauthorised
 
 _LOOKS = 12
+_EVERYTHING = "On a terminal too, leave out no line of the many that are in order."
+_MOST_FINE = 20
+_MOST_NOTES = 20
+_STYLES = {str(state): "red" for state in FAILED | NEEDS_A_PERSON} | {
+    str(state): "yellow" for state in (State.DISABLED, State.HELD, State.CHANGED, State.DUE)
+}
 _WEIGHT = {state: index for index, state in enumerate(State)}
 
 
@@ -70,18 +78,26 @@ def rows(world: World, config: Config, *, look: bool) -> list[Row]:
     index = world.fleet.served_by()
     seen = dict(zip((target.name for target in config.targets), observed, strict=True))
 
-    def judge(target: Target) -> Row:
+    def judge(target: Target, *, may_look: bool = False) -> Row:
         observation = seen[target.name]
         if isinstance(observation, ServiceError):
             return Row(target, error=observation)
         observation.snapshot = replace(observation.snapshot, served_by=index)
         try:
-            return _judged(world, target, observation, look=look)
+            return _judged(world, target, observation, look=may_look)
         except ServiceError as error:
             return Row(target, error=error)
 
-    judged = spread_over(threads, judge, config.targets) if look else map(judge, config.targets)
-    return sorted(judged, key=lambda row: (_WEIGHT[row.state], row.target.name))
+    judged = {target.name: judge(target) for target in config.targets}
+    if look:
+        unsure = [row.target for row in judged.values() if _asks_for_looks(row)]
+        again = spread_over(threads, lambda target: judge(target, may_look=True), unsure)
+        judged |= {row.target.name: row for row in again}
+    return sorted(judged.values(), key=lambda row: (_WEIGHT[row.state], row.target.name))
+
+
+def _asks_for_looks(row: Row) -> bool:
+    return row.plan is not None and any(isinstance(need, NeedLook) for need in row.plan.needs)
 
 
 def _judged(world: World, target: Target, observation: Observation, *, look: bool) -> Row:
@@ -99,7 +115,7 @@ def _judged(world: World, target: Target, observation: Observation, *, look: boo
 
 def _observed(session: Session, mode: str, *, look: bool) -> tuple[list[Row], datetime]:
     """Observe all targets for one of the two commands."""
-    config = session.config(logs="warning")
+    config = session.config(logs="critical")
     with services_for(config, mode) as services:
         world = services.world()
         return rows(world, config, look=look), services.clock.now()
@@ -112,17 +128,24 @@ def _errors_of(found: Iterable[Row]) -> list[ServiceError]:
 
 def _code(found: list[Row]) -> int:
     """Return the exit code of what was observed."""
-    errors = _errors_of(found)
-    refused = any(
-        isinstance(error, Unauthorised) and error.service == "openrouter" for error in errors
-    )
+    refused = any(_refused(row) for row in found)
     return exits.exit_code((row.state for row in found), refused=refused)
+
+
+def _refused(row: Row) -> bool:
+    """Tell whether OpenRouter refuses the management key, as far as this target shows."""
+    if row.error is not None:
+        return isinstance(row.error, Unauthorised) and row.error.service == "openrouter"
+    failure = row.seen.failure if row.seen is not None else None
+    refused = failure is not None and failure.reason is Reason.UNAUTHORISED
+    return refused and failure is not None and failure.detail.startswith("openrouter")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@click.option("--all", "everything", is_flag=True, help=_EVERYTHING)
 @pass_session
-def status(session: Session, *, as_json: bool) -> None:
+def status(session: Session, *, as_json: bool, everything: bool) -> None:
     """Show each target: served key, age, next due, what is retiring, held, blocked or failing.
 
     Reads ledgers and metadata in Vault, no value of a secret, and asks OpenRouter nothing.
@@ -136,7 +159,7 @@ def status(session: Session, *, as_json: bool) -> None:
     if as_json:
         document({"targets": [_status_document(row) for row in found]})
     else:
-        _status_table(found, now)
+        _status_table(found, now, everything=everything)
         for error in _errors_of(found):
             tell(error)
     click.get_current_context().exit(_code(found))
@@ -148,10 +171,11 @@ def _status_document(row: Row) -> dict[str, Any]:
     return target_document(row.seen)
 
 
-def _status_table(found: list[Row], now: datetime) -> None:
+def _status_table(found: list[Row], now: datetime, *, everything: bool) -> None:
     """Print one line for each target, and below it what a person should see."""
     lines = []
-    for row in found:
+    shown = _shown(found, everything=everything)
+    for row in shown:
         seen = row.seen
         served = seen.served if seen is not None else None
         age = span((now - served.minted_at).total_seconds()) if served is not None else "-"
@@ -159,13 +183,32 @@ def _status_table(found: list[Row], now: datetime) -> None:
         due = in_future(seen.next_due, now) if seen is not None else "-"
         retiring = str(len(seen.retiring)) if seen is not None and seen.retiring else "-"
         lines.append([str(row.state), row.target.name, key, age, due, retiring])
-    table(("STATE", "TARGET", "KEY", "AGE", "NEXT", "OLD"), lines)
-    _notes(found)
+    table(("STATE", "TARGET", "KEY", "AGE", "NEXT", "OLD"), lines, styles=_STYLES)
+    _notes(found, everything=everything)
+    _summary(found, shown)
 
 
-def _notes(found: list[Row]) -> None:
-    """Print the sentences that explain what is not in order, one line for each target."""
-    noted = False
+def _shown(found: list[Row], *, everything: bool) -> list[Row]:
+    """Return the rows to print: on a terminal not every one of many that are in order."""
+    if everything or not is_terminal():
+        return found
+    fine = [row for row in found if row.state is State.OK]
+    return [row for row in found if row.state is not State.OK] + fine[:_MOST_FINE]
+
+
+def _summary(found: list[Row], shown: list[Row]) -> None:
+    """Print how many targets are in which state, and how many lines were left out."""
+    counts = Counter(row.state for row in found)
+    told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    left = len(found) - len(shown)
+    more = f" ({left} of them not shown: --all shows them)" if left else ""
+    say()
+    say(f"{len(found)} targets: {told}{more}" if found else "no targets")
+
+
+def _notes(found: list[Row], *, everything: bool) -> None:
+    """Print the sentences that explain what is not in order, the gravest first."""
+    notes = []
     for row in found:
         seen = row.seen
         if seen is None:
@@ -173,17 +216,21 @@ def _notes(found: list[Row]) -> None:
         told = [each.sentence for each in seen.findings]
         if seen.failure is not None:
             told.append(f"{MEANING[seen.failure.reason]} {seen.failure.detail}")
-        if told and not noted:
-            say()
-            noted = True
-        for sentence in told:
-            say(f"{row.target.name}: {sentence}")
+        notes += [f"{row.target.name}: {sentence}" for sentence in told]
+    most = len(notes) if everything or not is_terminal() else _MOST_NOTES
+    if notes:
+        say()
+    for note in notes[:most]:
+        say(note)
+    if notes[most:]:
+        say(f"... and {len(notes) - most} more: --all shows them")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@click.option("--all", "everything", is_flag=True, help=_EVERYTHING)
 @pass_session
-def plan(session: Session, *, as_json: bool) -> None:
+def plan(session: Session, *, as_json: bool, everything: bool) -> None:
     """Show what would be done, when and why. Changes nothing.
 
     The same planner decides as in the daemon. Reads no value of a secret: where one was
@@ -198,7 +245,7 @@ def plan(session: Session, *, as_json: bool) -> None:
     if as_json:
         document({"targets": [_plan_document(row) for row in found]})
     else:
-        _plan_table(found, now)
+        _plan_table(found, now, everything=everything)
         for error in _errors_of(found):
             tell(error)
     click.get_current_context().exit(_code(found))
@@ -221,17 +268,20 @@ def _plan_document(row: Row) -> dict[str, Any]:
     return plan_document(row.seen, row.plan)
 
 
-def _plan_table(found: list[Row], now: datetime) -> None:
+def _plan_table(found: list[Row], now: datetime, *, everything: bool) -> None:
     """Print one line for each target: when, what, why."""
     lines = []
-    for row in found:
+    shown = _shown(found, everything=everything)
+    for row in shown:
         if row.plan is None:
             lines.append([str(row.state), row.target.name, "-", "-"])
             continue
-        acts = bool(row.plan.steps or row.plan.needs)
+        acts = row.plan.steps or row.plan.needs or row.plan.reason in _AT_ONCE
         when = "now" if acts else in_future(row.plan.wake_at, now)
         lines.append([str(row.state), row.target.name, when, what_of(row)])
-    table(("STATE", "TARGET", "WHEN", "WHAT"), lines)
+    table(("STATE", "TARGET", "WHEN", "WHAT"), lines, styles=_STYLES)
+    _notes(found, everything=everything)
+    _summary(found, shown)
 
 
 def what_of(row: Row) -> str:
@@ -245,11 +295,34 @@ def what_of(row: Row) -> str:
             return f"{words} ({chosen.reason})"
     if names or chosen.needs:
         return f"{'record' if names else 'look closer'} ({chosen.reason})"
-    if chosen.wake_at is not None and seen.next_due == chosen.wake_at:
+    if chosen.reason in _AT_ONCE:
+        return f"{_AT_ONCE[chosen.reason]} ({chosen.reason})"
+    if chosen.wake_at is not None and seen.next_due is not None and seen.next_due <= chosen.wake_at:
         return f"rotate ({seen.due_why})"
-    return f"nothing yet ({chosen.reason})" if chosen.wake_at is None else f"look ({chosen.reason})"
+    if chosen.wake_at is None:
+        return f"nothing ({chosen.reason})"
+    coming = [
+        (each.until, each.stage)
+        for each in seen.retiring
+        if each.until is not None and each.stage in _NEXT
+    ]
+    if not coming:
+        return f"look ({chosen.reason})"
+    _, stage = min(coming)
+    return f"{_NEXT[stage]} ({stage})"
 
 
+_NEXT = {
+    Stage.GRACE: "look at the old key",
+    Stage.DRAIN: "look at the old key",
+    Stage.BLOCKED: "look at the old key",
+    Stage.QUARANTINE: "delete the old key",
+}
+
+_AT_ONCE = {
+    Reason.FIRST_SEEN: "read it for the first time",
+    Reason.CHANGED_NOT_READ: "read the changed value",
+}
 _WORDS = (
     ("Mint", "rotate"),
     ("Delete", "delete the old key"),

@@ -76,6 +76,7 @@ class Daemon:
         self._clock = services.clock
         self._stop = stop
         self._lock = threading.Lock()
+        self._resyncing = threading.Lock()
         self._slots = {target.name: _Slot(target) for target in services.config.targets}
         self._world: World | None = None
         self._workers: Workers | None = None
@@ -83,8 +84,12 @@ class Daemon:
         self._beat_at: float | None = None
         self._wall, self._mono = self._clock.now(), self._clock.monotonic()
         self._asked_at = float("-inf")
+        self._told_refused = False
         self._resync_at: datetime | None = None
-        self._resync_backoff = Backoff(services.config.daemon.resync.total_seconds())
+        self._resync_backoff = Backoff(
+            services.config.daemon.resync.total_seconds(),
+            services.config.daemon.heartbeat.total_seconds(),
+        )
 
     # --- from other threads ----------------------------------------------------------------------
 
@@ -130,6 +135,8 @@ class Daemon:
         scheduler.shutdown(wait=False)
         workers.stop()
         workers.join()
+        with self._resyncing:  # it ends soon, now that no worker takes anything from it
+            pass
         try:
             self._services.say_goodbye(world)
         except AuditUnavailable as error:
@@ -228,7 +235,15 @@ class Daemon:
     def _ask_about_management_key(self, mono: float) -> None:
         """About once a minute, see whether a refused management key is accepted again."""
         world = self._world
-        if world is None or world.fleet.refused() is None or mono - self._asked_at < ASK_AGAIN:
+        assert world is not None  # the scheduler starts after it
+        refused = world.fleet.refused()
+        if (refused is None) is self._told_refused:
+            self._told_refused = refused is not None
+            if refused is not None:
+                _log.error("all changes are stopped: %s", refused)
+            else:
+                _log.warning("OpenRouter accepts the management key again: changes go on")
+        if refused is None or mono - self._asked_at < ASK_AGAIN:
             return
         self._asked_at = mono
         self._once("management-key", self._ask_openrouter, "default")
@@ -239,10 +254,9 @@ class Daemon:
         try:
             world.issuer.whoami_management()
         except ServiceError as error:
-            _log.error("changes stay stopped: %s", error)
+            _log.error("all changes stay stopped: %s", error)
             return
         world.fleet.refuse(None)
-        _log.warning("OpenRouter accepts the management key again: changes go on")
         self._once("resync-again", self._resync, "resync")
 
     def _once(self, job: str, work: Callable[[], None], executor: str) -> None:
@@ -254,9 +268,14 @@ class Daemon:
 
     def _resync(self) -> None:
         """Compare account, configuration and ledgers, and reconcile every target."""
+        with self._resyncing:
+            if not self._stop.is_set():
+                self._resync_now()
+
+    def _resync_now(self) -> None:
         world, workers = self._world, self._workers
-        if world is None or workers is None or self._stop.is_set():
-            return
+        assert world is not None  # the scheduler starts after both
+        assert workers is not None
         with self._lock:
             earlier = {
                 name: slot.failure for name, slot in self._slots.items() if slot.failure is not None
@@ -275,7 +294,7 @@ class Daemon:
             else:
                 wait = self._resync_backoff.next()
                 self._resync_at = self._clock.now() + timedelta(seconds=wait)
-                _log.error("resync without a listing, again in %.0f s: %s", wait, done.failed)
+                _log.warning("the account could not be listed: again in %.0f s", wait)
 
     # --- one target ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from rotator.daemon.loop import Daemon
@@ -57,7 +57,8 @@ def supervise(
             except Exception as error:  # noqa: BLE001 - it is told, and the process ends by it
                 _log.critical("the daemon ended by %s", type(error).__name__, exc_info=True)
                 crashed.append(type(error).__name__)
-            wake()
+            with suppress(OSError):  # we were left behind by a stop
+                wake()
 
         thread = threading.Thread(target=run, name="daemon", daemon=True)
         thread.start()
@@ -82,7 +83,9 @@ def supervise(
             if stop_by is None and (trouble := watch.trouble()) is not None:
                 _log.critical("%s: leaving the process", trouble)
                 leave(1)
-        thread.join()
+            if stop_by is not None and daemon.heartbeat_age() is None:
+                thread.join(_CHECK_EVERY)
+                break  # It never got as far as to have a step in hand.
     return 1 if crashed else 0
 
 

@@ -74,9 +74,10 @@ def read_or_create_installation(ledgers: LedgerStore, draw: Callable[[], str]) -
 def _id_of(document: Mapping[str, Any]) -> str:
     """Return the id that a document holds."""
     schema, found = document.get("schema"), document.get("id")
-    if isinstance(schema, int) and not isinstance(schema, bool) and schema > SCHEMA:
+    is_number = isinstance(schema, int) and not isinstance(schema, bool)
+    if is_number and schema > SCHEMA:
         raise _refused(f"its schema {schema} is newer than this program's, {SCHEMA}")
-    if schema != SCHEMA or not isinstance(found, str) or not _ID.fullmatch(found):
+    if not is_number or schema != SCHEMA or not isinstance(found, str) or not _ID.fullmatch(found):
         raise _refused("it cannot be understood; it is left as it is")
     return found
 

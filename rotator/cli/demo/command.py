@@ -178,7 +178,7 @@ class _Show:
                 self._clock.sleep(_TICK)
                 self._follow()
                 if ticks % _LOOK_EVERY == 0:
-                    self._draw(look=True)
+                    self._draw()
                 ticks += 1
             self._end()
         lost = self._crash.lost if self._crash is not None else None
@@ -220,18 +220,18 @@ class _Show:
         self._fleet.stop()
         for moment in self._trail.read():
             self._screen.tell(moment)
-        self._draw(look=True)
+        self._draw()
 
-    def _draw(self, *, look: bool) -> None:
-        """Draw a frame."""
-        if look:
-            self._views = self._looked() or self._views
-        headline = "daemon killed " if self._crash and self._crash.away else "daemon running"
+    def _draw(self) -> None:
+        """Look at the targets and draw a frame."""
+        self._views = self._looked() or self._views
+        away = self._crash is not None and self._crash.away
+        state = "running" if self._daemon.exit_code() is None else "killed" if away else "stopped"
         self._screen.show(
             Frame(
                 self._clock.now(),
                 self._elapsed(),
-                headline,
+                f"daemon {state:7}",
                 self._trail.rotations.total(),
                 self._views,
                 self._fleet.report(),

@@ -1,0 +1,128 @@
+"""`hold`, `release`, `retire`, `audit verify`, `check`: what a person does by hand."""
+
+from __future__ import annotations
+
+import json
+
+from tests.wiring.stand import CALM, DUE, Stand, eventually
+
+
+def test_a_held_target_is_not_rotated_until_it_is_released(stand: Stand) -> None:
+    stand.call("run", "--once")
+    first = stand.served()
+    assert stand.call("hold", "billing-api", "--why", "incident").exit_code == 0
+    stand.write(policy=DUE)
+    stand.call("run", "--once")
+    assert stand.served() == first
+    hold = stand.document("status")["targets"][0]["hold"]
+    assert hold["why"] == "incident"
+    assert "@" in hold["by"]
+    assert stand.call("release", "billing-api").exit_code == 0
+
+    def rotated() -> bool:
+        stand.call("run", "--once")
+        return stand.served() != first
+
+    assert eventually(rotated, "the released target is rotated")
+
+
+def test_retire_disables_old_keys_now_and_never_the_served_one(stand: Stand) -> None:
+    stand.call("run", "--once")
+    old = stand.served()
+    stand.call("rotate", "billing-api")
+    served = stand.served()
+    told = stand.document("retire", "billing-api", old[:12])
+    assert told == {"name": "billing-api", "retired": [old], "disabled": [old]}
+    assert stand.issued()[old]["disabled"]
+    assert not stand.issued()[served]["disabled"]
+    refused = stand.call("retire", "billing-api", served[:12])
+    assert refused.exit_code == 2
+    assert "no retiring key" in refused.output
+
+
+def test_retire_leaves_a_key_that_another_target_serves(stand: Stand) -> None:
+    stand.write(["billing-api", "search"])
+    stand.call("run", "--once")
+    old, value = stand.served(), stand.value()
+    stand.call("rotate", "billing-api")
+    stand.put(value, "search")
+    stand.call("run", "--once")
+    result = stand.call("retire", "billing-api")
+    assert result.exit_code == 3, result.output
+    assert not stand.issued()[old]["disabled"]
+
+
+def test_audit_verify_finds_a_changed_line_and_a_cut_end(stand: Stand) -> None:
+    stand.call("run", "--once")
+    good = stand.call("audit", "verify", str(stand.audit))
+    assert good.exit_code == 0, good.output
+    lines = stand.audit.read_text().splitlines(keepends=True)
+    head = json.loads(lines[-1])["prev"]
+    assert stand.call("audit", "verify", str(stand.audit), "--head", head).exit_code == 0
+    stand.audit.write_text("".join(lines[:3] + lines[4:]))
+    cut = stand.call("audit", "verify", str(stand.audit), "--json")
+    assert cut.exit_code == 1
+    assert json.loads(cut.stdout)["ok"] is False
+
+
+def test_commands_that_change_nothing_need_no_audit_file_and_write_nothing(stand: Stand) -> None:
+    stand.write(audit="/nowhere/at/all/audit.jsonl")
+    before = stand.state()
+    for words in (["status"], ["plan"], ["check", "--offline"]):
+        assert stand.call(*words).exit_code == 0
+    check = stand.call("check")
+    assert check.exit_code == 1
+    assert "mkdir -p /nowhere/at/all" in check.output
+    assert stand.state() == before
+    assert stand.sandbox.calls.count("vault", "POST", "data/{path}") == 0
+    refused = stand.call("rotate", "billing-api")
+    assert refused.exit_code == 1
+    assert "audit trail" in refused.stderr
+    assert stand.state() == before
+
+
+def test_status_and_plan_need_no_right_to_read_any_value(stand: Stand) -> None:
+    stand.call("run", "--once")
+    stand.sandbox.tokens.add_policy(
+        "viewer",
+        {
+            "secret/metadata/apps/+": {"read"},
+            "secret/data/rotator/*": {"read"},
+        },
+    )
+    viewer = stand.sandbox.tokens.add_token(("viewer",))
+    environment = {"STAND_VAULT_TOKEN": viewer}
+    assert stand.call("status", **environment).exit_code == 0
+    assert stand.call("plan", **environment).exit_code == 0
+    stand.put(stand.value())
+    changed = stand.call("status", **environment)
+    assert changed.exit_code == 0
+    assert "value was not read" in changed.output
+
+
+def test_status_asks_openrouter_nothing_and_vault_two_reads_for_each_target(stand: Stand) -> None:
+    names = [f"t{number}" for number in range(20)]
+    stand.write(names)
+    stand.call("run", "--once")
+    stand.sandbox.calls.reset()
+    assert stand.call("status").exit_code == 0
+    assert stand.sandbox.calls.count("openrouter") == 0
+    assert stand.sandbox.calls.count("vault", "GET", "data/{path}") == len(names) + 1
+    calls = stand.sandbox.calls.count("vault")
+    assert calls <= 2 * len(names) + 4, stand.sandbox.calls.by_route("vault")
+
+
+def test_plan_gets_only_the_keys_that_are_due(stand: Stand) -> None:
+    stand.write(["calm", "due"], policy=CALM)
+    stand.call("run", "--once")
+    stand.write(["calm", "due"], policy=DUE)
+    eventually(lambda: stand.call("status").stdout.count("due ") >= 2, "both are due")
+    stand.sandbox.calls.reset()
+    told = stand.document("plan")["targets"]
+    assert {each["reason"] for each in told} == {"every"}
+    assert all("Mint" in each["steps"] for each in told)
+    assert stand.sandbox.calls.by_route("openrouter") == {"GET /keys/{hash}": 2}
+    stand.write(["calm", "due"], policy=CALM)
+    stand.sandbox.calls.reset()
+    stand.document("plan")
+    assert stand.sandbox.calls.count("openrouter") == 0

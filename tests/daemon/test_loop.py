@@ -1,0 +1,269 @@
+"""The daemon over a sandbox, in this process: when it looks, and what it asks for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from apscheduler.triggers.base import BaseTrigger
+
+from rotator.adapters.clock import SystemClock
+from rotator.daemon import Daemon
+from rotator.daemon.backoff import Backoff
+from rotator.sandbox.faults import Fault, FaultKind
+from rotator.wiring import connect
+from tests.wiring.stand import CALM, QUICK, Stand, eventually
+
+EVERY_SECOND = """\
+every = "1s"
+grace = "10ms"
+drain = { quiet_for = "10ms", deadline = "1d", then = "keep", evidence = "usage" }
+quarantine = "10ms"
+"""
+
+
+class Broken(BaseTrigger):  # type: ignore[misc]
+    """A trigger that fails, which ends the scheduler's thread."""
+
+    def get_next_fire_time(self, previous: object, now: object) -> None:
+        raise ValueError("no next time")
+
+
+class Settable(SystemClock):
+    """The system's clock, whose wall time somebody may set."""
+
+    def __init__(self) -> None:
+        self.step = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.step
+
+
+@contextmanager
+def running(stand: Stand, clock: SystemClock | None = None) -> Iterator[Daemon]:
+    """A daemon in a thread of its own, stopped in good order at the end."""
+    stop = threading.Event()
+    services = connect(stand.config(), mode="run", stopping=stop.is_set, clock=clock)
+    daemon = Daemon(services, stop)
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+        thread.join(60)
+        services.close()
+        assert not thread.is_alive()
+
+
+def settled(daemon: Daemon, *names: str) -> None:
+    eventually(lambda: set(names) <= set(daemon.reports()), f"{names} were looked at")
+
+
+def test_it_makes_first_keys_rotates_them_and_removes_the_old_ones(stand: Stand) -> None:
+    stand.write(["a", "b"], policy=EVERY_SECOND)
+    with running(stand):
+        eventually(
+            lambda: len([key for key in stand.issued().values() if key["deleted"]]) >= 4,
+            "two targets have rotated twice, and the old keys are gone",
+        )
+    for name in "ab":
+        assert stand.sandbox.account.works(stand.served(name))
+    names = [event["event"] for event in stand.events()]
+    assert names[0] == "process.start"
+    assert names[-1] == "process.stop"
+    assert stand.call("audit", "verify", str(stand.audit)).exit_code == 0
+
+
+def test_between_resyncs_an_idle_daemon_calls_nobody(stand: Stand) -> None:
+    stand.write([f"t{number}" for number in range(10)], policy=CALM)
+    with running(stand) as daemon:
+        settled(daemon, *(f"t{number}" for number in range(10)))
+        eventually(
+            lambda: any(e["event"] == "resync" for e in stand.events()), "the resync is over"
+        )
+        stand.sandbox.calls.reset()
+        eventually(lambda: beats(daemon, 5), "five more heartbeats")
+        assert stand.sandbox.calls.count("openrouter") == 0
+        assert stand.sandbox.calls.count("vault") == 0
+
+
+BEATS: dict[int, list[float]] = {}
+
+
+def beats(daemon: Daemon, count: int) -> bool:
+    """Tell whether a daemon's heart has beaten so often since the first question."""
+    seen = BEATS.setdefault(id(daemon), [])
+    beat_at = daemon._beat_at
+    assert beat_at is not None
+    if not seen or seen[-1] != beat_at:
+        seen.append(beat_at)
+    return len(seen) > count
+
+
+def test_one_targets_failure_holds_up_no_other(stand: Stand) -> None:
+    stand.write(["bad", "good"], policy=CALM)
+    stand.sandbox.faults.add(
+        Fault(kind=FaultKind.ERROR, api="vault", path="*/rotator/targets/bad", count=None)
+    )
+    with running(stand) as daemon:
+        settled(daemon, "bad", "good")
+        assert daemon.reports()["bad"].failure is not None
+        eventually(lambda: daemon.reports()["good"].failure is None, "the good one is served")
+        assert stand.served("good") in stand.issued()
+        stand.sandbox.faults.clear()
+
+
+def test_a_failed_target_is_tried_again_when_its_wait_is_over(stand: Stand) -> None:
+    fault = Fault(kind=FaultKind.RATE_LIMIT, api="vault", path="*/apps/*", count=2, retry_after=0)
+    stand.sandbox.faults.add(fault)
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        settled(daemon, "billing-api")
+        failure = daemon.reports()["billing-api"].failure
+        assert failure is not None
+        clock.step = timedelta(seconds=70)
+        eventually(
+            lambda: daemon.reports()["billing-api"].failure is None, "it was tried again", 60
+        )
+        assert stand.served() in stand.issued()
+
+
+def test_a_clock_that_was_set_makes_it_look_at_every_target_again(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.write(["a", "b"], policy=CALM)
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        settled(daemon, "a", "b")
+        before = {name: report.at for name, report in daemon.reports().items()}
+        clock.step = timedelta(seconds=-30)
+        eventually(
+            lambda: all(daemon.reports()[name].at != at for name, at in before.items()),
+            "both were looked at again",
+        )
+    assert "the clock was set by -30 s" in caplog.text
+
+
+def test_with_vault_away_at_the_start_it_waits_and_says_so_once(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.sandbox.vault.sealed = True
+    with running(stand):
+        eventually(lambda: "cannot reach Vault yet" in caplog.text, "it has said so")
+        eventually(lambda: stand.sandbox.calls.count("vault") >= 3, "it has tried again")
+        stand.sandbox.vault.sealed = False
+        eventually(stand.issued, "it goes on by itself")
+    lines = [each for each in caplog.records if "cannot reach Vault" in each.getMessage()]
+    assert len(lines) == 1
+    assert "sealed" in lines[0].getMessage()
+
+
+def test_with_openrouter_away_at_the_start_it_waits_and_then_makes_the_key(stand: Stand) -> None:
+    stand.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMIT, api="openrouter", count=None))
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        settled(daemon, "billing-api")
+        assert stand.issued() == {}
+        stand.sandbox.faults.clear()
+        clock.step = timedelta(seconds=70)
+        eventually(stand.issued, "the first key is made", 60)
+
+
+def test_a_refused_management_key_stops_changes_until_it_is_accepted_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rotator.daemon.loop.ASK_AGAIN", 0.2)
+    key = stand.folder / "management-key"
+    key.write_text("sk-or-mgmt-wrong\n")
+    stand.write(management_key=f'{{ file = "{key}" }}')
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        settled(daemon, "billing-api")
+        eventually(lambda: "changes stay stopped" in caplog.text, "it has asked again")
+        assert stand.issued() == {}
+        key.write_text(stand.sandbox.management_key)
+        eventually(lambda: "accepts the management key again" in caplog.text, "it is accepted")
+        clock.step = timedelta(seconds=70)
+        eventually(stand.issued, "the first key is made", 60)
+
+
+def test_a_management_key_in_vault_is_read_once_and_again_when_it_is_refused(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rotator.daemon.loop.ASK_AGAIN", 0.2)
+    vault = stand.sandbox.vault
+    vault.write("secret", "root", {"key": stand.sandbox.management_key})
+    stand.write(management_key='{ vault = "secret/root#key" }', policy=EVERY_SECOND)
+
+    def reads() -> int:
+        return sum(1 for call in stand.sandbox.calls.last() if call.path.endswith("/data/root"))
+
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        eventually(lambda: len(stand.issued()) >= 3, "it rotates")
+        assert reads() == 1
+        another = stand.sandbox.account.add_management_key()
+        old = stand.sandbox.account.all_keys()[0]["hash"]
+        vault.write("secret", "root", {"key": another})
+        stand.sandbox.account.set_deleted(old)
+        count = len(stand.issued())
+        eventually(lambda: daemon.reports()["billing-api"].failure, "the old one is refused")
+        clock.step = timedelta(seconds=70)
+        eventually(lambda: len(stand.issued()) > count + 1, "it goes on with the other key", 60)
+
+
+def test_a_stop_lets_a_rotation_in_hand_come_to_its_end(stand: Stand) -> None:
+    fault = stand.sandbox.faults.add(
+        Fault(kind=FaultKind.LATENCY, api="openrouter", method="POST", effect=True)
+    )
+    with running(stand) as daemon:
+        eventually(lambda: stand.sandbox.faults.hits(fault), "a create is under way")
+        daemon.stop()
+        stand.sandbox.faults.clear()
+    assert stand.served() in stand.issued()
+    assert len(stand.issued()) == 1
+    assert stand.events()[-1]["event"] == "process.stop"
+
+
+def test_a_daemon_whose_scheduler_died_knows_it(stand: Stand) -> None:
+    with running(stand) as daemon:
+        settled(daemon, "billing-api")
+        assert daemon.broken() is None
+        scheduler = daemon._scheduler
+        assert scheduler is not None
+
+        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+        hook, threading.excepthook = threading.excepthook, lambda _: None
+        try:
+            scheduler.add_job(print, Broken(), next_run_time=datetime.now(UTC))
+            eventually(daemon.broken, "the dead thread is noticed")
+        finally:
+            threading.excepthook = hook
+        assert scheduler.running, "which is why .running is not what is asked"
+
+
+def test_a_target_added_to_a_resync_is_kept_by_its_own_wake_ups(stand: Stand) -> None:
+    """A resync an hour away: grace, look and quarantine are met by wake-ups alone."""
+    stand.write(policy=QUICK)
+    with running(stand):
+        eventually(stand.issued, "a first key")
+        assert stand.call("rotate", "billing-api").exit_code == 0
+        stand.call("status")
+    with running(stand):
+        eventually(
+            lambda: len([key for key in stand.issued().values() if key["deleted"]]) == 1,
+            "the old key is gone",
+        )
+
+
+def test_a_wait_doubles_up_to_its_longest() -> None:
+    backoff = Backoff(5.0)
+    assert [backoff.next() for _ in range(5)] == [1.0, 2.0, 4.0, 5.0, 5.0]
+    backoff.reset()
+    assert backoff.next() == 1.0
+    assert Backoff(0.5, 15.0).next() == 0.5

@@ -1,0 +1,143 @@
+"""The daemon as a process: signals, the time a stop may take, and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+
+from rotator.sandbox.faults import Fault, FaultKind
+from tests.wiring.stand import CALM, Stand, eventually
+
+MINTING = Fault(
+    kind=FaultKind.LATENCY, api="openrouter", method="POST", path="/api/v1/keys", seconds=60.0
+)
+
+
+def started(stand: Stand) -> subprocess.Popen[str]:
+    """Start a daemon and wait until it has made the first key."""
+    process = stand.start("run")
+    eventually(lambda: any(e["event"] == "resync" for e in stand.events()), "the first resync")
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_ends_an_idle_daemon_in_good_order(
+    stand: Stand, number: signal.Signals
+) -> None:
+    process = started(stand)
+    process.send_signal(number)
+    code, err = ended(process)
+    assert code == 0, err
+    assert f"{number.name}: stopping" in err
+    assert stand.events()[-1]["event"] == "process.stop"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_signals_that_are_not_in_this_release_are_logged_and_survived(
+    stand: Stand, number: signal.Signals
+) -> None:
+    process = started(stand)
+    before = stand.served()
+    process.send_signal(number)
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any(f"{number.name}: not in this release" in line for line in lines)
+    assert process.poll() is None
+    process.terminate()
+    code, _ = ended(process)
+    assert code == 0
+    assert stand.served() == before
+
+
+def test_sigterm_in_the_middle_of_a_rotation_finishes_it(stand: Stand) -> None:
+    fault = stand.sandbox.faults.add(MINTING)
+    process = stand.start("run")
+    eventually(lambda: stand.sandbox.faults.hits(fault), "a create is under way")
+    process.terminate()
+    assert process.stderr is not None
+    assert any("finishing the steps in hand" in line for line in iter(process.stderr.readline, ""))
+    stand.sandbox.faults.clear()
+    code, err = ended(process)
+    assert code == 0, err
+    assert stand.served() in stand.issued()
+    outcomes = [e["op"] for e in stand.events() if e["phase"] == "outcome"]
+    intents = [e["op"] for e in stand.events() if e["phase"] == "intent"]
+    assert set(intents) <= set(outcomes)
+    assert stand.events()[-1]["event"] == "process.stop"
+
+
+def test_a_stop_that_takes_too_long_leaves_the_process_loudly(stand: Stand) -> None:
+    stand.write(policy=CALM, shutdown_grace="300ms", timeout="30s", claim_timeout="2m")
+    fault = stand.sandbox.faults.add(MINTING)
+    process = stand.start("run")
+    eventually(lambda: stand.sandbox.faults.hits(fault), "a create is under way")
+    process.terminate()
+    code, err = ended(process)
+    assert code == 1
+    assert "still not stopped after" in err
+
+
+def test_a_second_signal_stops_at_once(stand: Stand) -> None:
+    stand.write(policy=CALM, timeout="30s", claim_timeout="2m")
+    fault = stand.sandbox.faults.add(MINTING)
+    process = stand.start("run")
+    eventually(lambda: stand.sandbox.faults.hits(fault), "a create is under way")
+    process.terminate()
+    assert process.stderr is not None
+    assert any("SIGTERM: stopping" in line for line in iter(process.stderr.readline, ""))
+    process.terminate()
+    code, err = ended(process)
+    assert code == 1
+    assert "a second time" in err
+
+
+def test_a_stop_while_vault_is_away_at_the_start_is_no_failure(stand: Stand) -> None:
+    stand.sandbox.vault.sealed = True
+    process = stand.start("run")
+    assert process.stderr is not None
+    assert any("cannot reach Vault yet" in line for line in iter(process.stderr.readline, ""))
+    process.terminate()
+    code, _ = ended(process)
+    assert code == 0
+
+
+def test_a_daemon_needs_no_file_that_comes_later(stand: Stand) -> None:
+    """An agent may write the token a moment after the start."""
+    token = stand.folder / "token"
+    text = stand.write().read_text()
+    stand.path.write_text(text.replace('{ env = "STAND_VAULT_TOKEN" }', f'{{ file = "{token}" }}'))
+    process = stand.start("run")
+    assert process.stderr is not None
+    assert any("cannot reach Vault yet" in line for line in iter(process.stderr.readline, ""))
+    token.write_text(stand.sandbox.vault_token + "\n")
+    eventually(stand.issued, "it goes on by itself")
+    process.terminate()
+    assert ended(process)[0] == 0
+
+
+def test_a_web_server_that_is_configured_is_told_not_to_be_served_yet(stand: Stand) -> None:
+    stand.write(more='\n[http]\nlisten = "127.0.0.1:9464"\n')
+    process = started(stand)
+    process.terminate()
+    code, err = ended(process)
+    assert code == 0
+    assert "http" in err
+    assert "not" in err
+
+
+def test_nothing_secret_is_logged_at_the_most_talkative_level(stand: Stand) -> None:
+    process = stand.start("--log-level", "debug", "run")
+    eventually(lambda: any(e["event"] == "resync" for e in stand.events()), "the first resync")
+    process.terminate()
+    code, err = ended(process)
+    assert code == 0
+    for canary in (stand.value(), stand.sandbox.management_key, stand.sandbox.vault_token):
+        assert canary not in err
+    assert "sk-or-v1-" not in err
