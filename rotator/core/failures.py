@@ -36,7 +36,8 @@ def next_failure(
     """Return the failure to remember: one more in the row, with its time of retry.
 
     The wait grows with the count and is capped. It is at least what the service asked
-    for, and otherwise never longer than half of what the served key has left.
+    for, and otherwise never longer than half of what the served key has left. A claim
+    that expired has been waited for already, so a first one is followed up at once.
 
     Args:
         name: the target's name, from whose hash the wait's jitter comes.
@@ -46,7 +47,8 @@ def next_failure(
         expires_at: when the served key stops working by itself, or None.
     """
     count = before.count + 1 if before is not None else 1
-    wait = backoff(count, name)
+    waited = cause.reason is Reason.CLAIM_EXPIRED
+    wait = backoff(count - 1 if waited else count, name)
     if expires_at is not None and expires_at > now:
         wait = min(wait, (expires_at - now) / 2)
     return Failure(

@@ -160,3 +160,10 @@ def test_the_failure_after_an_observation_counts_on_from_its_ledger() -> None:
     nothing = failure_after(snapshot(ledger(served=None)), NO_ANSWER, NOW)
     assert (nothing.count, nothing.since) == (1, NOW)
     assert failure_after(without_ledger(), NO_ANSWER, NOW).count == 1
+
+
+def test_a_first_expired_claim_is_followed_up_at_once_and_a_second_one_waits() -> None:
+    expired = Cause(Reason.CLAIM_EXPIRED, "a process died")
+    first = next_failure("billing", None, expired, NOW)
+    assert first.next_try == NOW
+    assert next_failure("billing", first, expired, NOW).next_try > NOW
