@@ -161,6 +161,14 @@ class FailureOver:
         return replace(ledger, failure=None)
 
 
+def _all_afresh(ledger: Ledger, at: datetime) -> Ledger:
+    """Give every retiring key its grace afresh, but for those that go without one."""
+    for entry in ledger.retiring:
+        if entry.why not in AT_ONCE:
+            ledger = ledger.with_entry(replace(entry, since=at, quiet_since=None))
+    return ledger
+
+
 @dataclass(frozen=True, slots=True)
 class Promote:
     """The new key is served: it becomes so here, the old one retires, the claim ends.
@@ -180,6 +188,9 @@ class Promote:
 
     def apply(self, ledger: Ledger) -> Ledger:
         """Swap the keys and end the claim."""
+        if ledger.served is None and ledger.foreign is None:
+            # What the field held while it was empty, as far as we saw, is not known.
+            ledger = _all_afresh(ledger, self.served.published_at)
         if ledger.served is not None and ledger.served.hash != self.served.hash:
             ledger = retire_served(ledger, since=self.served.published_at, why=self.why)
         ledger = ledger.without_entry(self.served.hash)
@@ -246,6 +257,15 @@ class RetireKeys:
         return replace(ledger, pending=None, failure=self.failure or ledger.failure)
 
 
+def _failure_left(ledger: Ledger, entry: RetiringKey | None) -> Failure | None:
+    """Return the failure that a removal leaves in the ledger.
+
+    To clean up after a failed rotation is no success: its wait must stand.
+    """
+    cleaned_up = entry is not None and entry.why is Reason.NEVER_SERVED
+    return ledger.failure if cleaned_up else None
+
+
 @dataclass(frozen=True, slots=True)
 class KeyDisabled:
     """A retiring key was disabled, or found so; the claim ends."""
@@ -257,8 +277,8 @@ class KeyDisabled:
 
     def apply(self, ledger: Ledger) -> Ledger:
         """Start its quarantine."""
-        ledger = replace(ledger, pending=None, failure=None)
         entry = ledger.entry(self.key)
+        ledger = replace(ledger, pending=None, failure=_failure_left(ledger, entry))
         if entry is None:
             return ledger
         return ledger.with_entry(replace(entry, disabled_at=self.at, enabled_by_hand=False))
@@ -274,7 +294,8 @@ class KeyRemoved:
 
     def apply(self, ledger: Ledger) -> Ledger:
         """Drop its entry."""
-        return replace(ledger.without_entry(self.key), pending=None, failure=None)
+        failure = _failure_left(ledger, ledger.entry(self.key))
+        return replace(ledger.without_entry(self.key), pending=None, failure=failure)
 
 
 @dataclass(frozen=True, slots=True)

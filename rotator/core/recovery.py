@@ -166,12 +166,26 @@ def _recover_rotation(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     )
     if key is not None and served:
         record = served_from(snapshot, key, now, value_sha256=digest, claimed_at=claim.started_at)
-        compromised = claim.reason is Reason.COMPROMISED
-        promote = edits.Promote(replace(record, minted_by_us=True), compromised=compromised)
+        record = _as_of(claim, snapshot, replace(record, minted_by_us=True))
+        promote = edits.Promote(record, compromised=claim.reason is Reason.COMPROMISED)
         return _settled(settle, Record(promote))
     if key is None:
         return _settled(settle, *_give_up_nonce(snapshot, claim, now))
     return _retire_unserved(snapshot, key, settle, now)
+
+
+def _as_of(claim: Claim, snapshot: Snapshot, served: ServedKey) -> ServedKey:
+    """Return the record as of the claim's version, where more than one has followed since.
+
+    The next plan then reads those in between, in which an old key may have been served.
+    """
+    if snapshot.secret.version == claim.base_version + 1:
+        return served
+    return replace(
+        served,
+        secret_version=claim.base_version,
+        secret_created_time=claim.base_created_time,
+    )
 
 
 def _key_of(snapshot: Snapshot, claim: Claim) -> IssuedKey | None:
@@ -251,7 +265,7 @@ def _recover_rollback(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     back = entry is not None and value is not None and value.sha256 == entry.value_sha256
     settle = Settle(claim, (("claim", True), ("publish", back), ("promote", False)), claim.key)
     if entry is not None and back:
-        served = served_again(snapshot, entry, now)
+        served = _as_of(claim, snapshot, served_again(snapshot, entry, now))
         return _settled(settle, Record(edits.Promote(served, Reason.PUT_ASIDE)))
     steps: tuple[Step, ...] = (Record(edits.DropClaim()),)
     if entry is not None:
@@ -309,7 +323,8 @@ def _recover_removal(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
         and value.sha256 == entry.value_sha256
     )
     if entry is not None and served:
-        promote = Record(edits.Promote(served_again(snapshot, entry, now), Reason.PUT_ASIDE))
+        again = _as_of(claim, snapshot, served_again(snapshot, entry, now))
+        promote = Record(edits.Promote(again, Reason.PUT_ASIDE))
         heal = (Enable(claim.key),) if look.key is not None and look.key.disabled else ()
         return Plan(Reason.DISABLED_BY_US, (settle, *heal, promote), urgent=bool(heal))
     if disabling and look.key is not None and look.key.disabled:

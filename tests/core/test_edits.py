@@ -161,6 +161,14 @@ def test_a_promotion_retires_the_old_key_from_the_publish_and_forgets_the_failur
     assert (old.since, old.why, old.disable_claimed) == (NOW - HOUR, Reason.SUPERSEDED, True)
 
 
+def test_a_promotion_into_an_empty_field_gives_every_predecessor_its_grace_afresh() -> None:
+    """A person may have put one back, and removed it again, while nothing was remembered."""
+    lost = retiring(A, why=Reason.NEVER_SERVED)
+    book = ledger(served=None, retiring=(retiring(C), lost))
+    book = edits.Promote(served(B, published_at=NOW)).apply(book)
+    assert book.retiring == (retiring(C, since=NOW), lost)
+
+
 def test_a_promotion_of_the_served_key_itself_retires_nothing() -> None:
     book = edits.Promote(served(due_from=NOW)).apply(ledger())
     assert (book.retiring, book.served) == ((), served(due_from=NOW))

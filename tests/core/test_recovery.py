@@ -205,6 +205,18 @@ def test_died_between_publish_and_promote_promotes() -> None:
     ]
 
 
+def test_an_old_key_served_between_publish_and_recovery_gets_its_grace_afresh() -> None:
+    book = ledger(pending=claim(), retiring=(retiring(C, since=NOW - 9 * DAY),))
+    observed = snapshot(book, secret=seen(6, B), listing=listing(NEW))
+    promoted = after(observed, plan(observed, NOW))
+    again = snapshot(promoted, secret=seen(6, B))
+    assert plan(again, NOW).needs == (NeedVersions((4, 5)),)
+    again = replace(again, versions={4: B, 5: C})
+    entry = after(again, plan(again, NOW)).entry(C)
+    assert entry is not None
+    assert entry.since == NOW
+
+
 def test_died_between_publish_and_promote_of_a_first_key_promotes() -> None:
     book = ledger(served=None, pending=claim(base_version=0, base_created_time=None))
     observed = snapshot(book, secret=seen(1, B), listing=listing(NEW))
