@@ -1,0 +1,40 @@
+"""What happens between two failures: the wait stands, whatever is tidied up meanwhile."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rotator.core.keys import NewKey
+from rotator.core.reasons import Reason
+from rotator.ports import MintedKey
+from tests.engine.lab import Lab
+
+
+def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cleaned_up() -> None:
+    lab = Lab()
+    lab.run()
+    make = lab.account.make
+
+    def refused(new: NewKey) -> MintedKey:
+        minted = make(new)
+        lab.account.refuses.add(minted.key.hash)
+        return minted
+
+    lab.account.make = refused  # type: ignore[method-assign]
+    lab.clock.advance(timedelta(hours=12))
+    before = lab.account.minted
+    lab.run()
+    assert lab.account.minted == before + 1
+    book = lab.ledger()
+    assert book is not None
+    assert book.failure is not None
+    assert book.failure.reason is Reason.NEW_KEY_REFUSED
+    assert not book.retiring, "the key that never worked is gone at once"
+    lab.live(timedelta(hours=6))
+    book = lab.ledger()
+    assert book is not None
+    assert book.failure is not None
+    assert book.failure.count == lab.account.minted - before < 20
+    lab.account.make = make  # type: ignore[method-assign]
+    lab.live(timedelta(hours=9))
+    lab.come_to_rest()
