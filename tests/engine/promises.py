@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from rotator.core.codec import decode_ledger
 from rotator.core.keys import NewKey
@@ -48,6 +49,11 @@ class BrokenPromiseError(AssertionError):
         return self.what
 
 
+def _claim_in(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    claim = (document or {}).get("pending")
+    return claim if isinstance(claim, dict) else None
+
+
 @dataclass
 class Promises:
     """What must hold, whatever goes wrong.
@@ -84,6 +90,7 @@ class Promises:
         self.account.on_disable = self._before_disable
         self.account.on_delete = self._before_delete
         self.trail.on_append = self._appended
+        self.vault.on_write = self._written
 
     # The truth.
 
@@ -230,6 +237,18 @@ class Promises:
             return
         if self.account.now() - since < self.targets[0].policy.quarantine:
             raise BrokenPromiseError(f"{key_hash[:8]} deleted within its quarantine")
+
+    def _written(self, path: str) -> None:
+        """A claim that stands is nobody else's to replace."""
+        versions = self.vault.paths.get(path) or []
+        if not path.startswith(FakeLedgers.prefix) or len(versions) < 2:
+            return
+        before, after = versions[-2], versions[-1]
+        old, new = _claim_in(before.data), _claim_in(after.data)
+        if old is None or new is None or (old["op"], old["holder"]) == (new["op"], new["holder"]):
+            return
+        if after.created_time < before.created_time + self.claim_timeout:
+            raise BrokenPromiseError(f"{new['holder']} replaced the claim of {old['holder']}")
 
     def _appended(self, event: Event) -> None:
         """What is settled later says what is true."""

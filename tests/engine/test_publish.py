@@ -10,7 +10,8 @@ from rotator.core.reasons import Reason
 from rotator.errors import CheckAndSetConflict
 from rotator.ports import Written
 from rotator.secret import SecretFields
-from tests.engine.lab import FIELD, PATH, Lab
+from tests.engine.lab import PATH, Lab
+from tests.engine.promises import FIELD
 
 
 def test_a_conflict_with_our_own_write_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:

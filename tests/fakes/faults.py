@@ -55,6 +55,20 @@ def next_write(kind: Kind) -> Callable[[str, str, bool], Kind | None]:
     return lambda _service, _name, acts: left.pop() if acts and left else None
 
 
+def nth(call: str, number: int, kind: Kind) -> Callable[[str, str, bool], Kind | None]:
+    """Return a choice for `Faults.choose`: one kind of call, the given time it is made."""
+    seen = []
+
+    def choose(service: str, name: str, acts: bool) -> Kind | None:
+        if f"{service}.{name}" == call:
+            seen.append(call)
+            if len(seen) == number:
+                return kind
+        return None
+
+    return choose
+
+
 class ProcessDeath(BaseException):
     """The process is killed here; nothing of it runs any more."""
 
