@@ -9,7 +9,7 @@ ARGS    ?=
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format servers lock clean
+.PHONY: help venv demo test bench lint format servers lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: venv  ## watch a whole rotation on this machine, without accounts
 
 test: venv  ## run the tests; ARGS="-k name" is passed to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: venv  ## time status and plan over a thousand targets, beside the bare reads
+	$(BIN)/python bench/status_calls.py $(ARGS)
 
 lint: venv  ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .

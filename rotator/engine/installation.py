@@ -74,10 +74,11 @@ def read_or_create_installation(ledgers: LedgerStore, draw: Callable[[], str]) -
 def _id_of(document: Mapping[str, Any]) -> str:
     """Return the id that a document holds."""
     schema, found = document.get("schema"), document.get("id")
-    is_number = isinstance(schema, int) and not isinstance(schema, bool)
-    if is_number and schema > SCHEMA:
+    if not isinstance(schema, int) or isinstance(schema, bool):
+        schema = 0
+    if schema > SCHEMA:
         raise _refused(f"its schema {schema} is newer than this program's, {SCHEMA}")
-    if not is_number or schema != SCHEMA or not isinstance(found, str) or not _ID.fullmatch(found):
+    if schema != SCHEMA or not isinstance(found, str) or not _ID.fullmatch(found):
         raise _refused("it cannot be understood; it is left as it is")
     return found
 

@@ -21,6 +21,7 @@ class Fleet:
         """Start knowing nothing."""
         self._lock = threading.Lock()
         self._served: dict[str, str] = {}
+        self._targets: dict[str, frozenset[str]] = {}
         self._dead: set[str] = set()
         self._refused: str | None = None
         self._reported: set[tuple[str, str, str | None]] = set()
@@ -29,10 +30,16 @@ class Fleet:
     def serves(self, target: str, key_hash: str | None) -> None:
         """Note which key a configured target serves, or that it serves none."""
         with self._lock:
-            if key_hash is None:
-                self._served.pop(target, None)
-            else:
+            before = self._served.pop(target, None)
+            if before is not None:
+                left = self._targets[before] - {target}
+                if left:
+                    self._targets[before] = left
+                else:
+                    del self._targets[before]
+            if key_hash is not None:
                 self._served[target] = key_hash
+                self._targets[key_hash] = self._targets.get(key_hash, frozenset()) | {target}
 
     def filled(self) -> bool:
         """Tell whether every configured target was looked at once; until then nothing is disabled."""
@@ -50,16 +57,13 @@ class Fleet:
 
     def served_by(self) -> Mapping[str, frozenset[str]]:
         """Return the targets that serve each hash, as last known."""
-        found: dict[str, set[str]] = {}
         with self._lock:
-            for target, key_hash in self._served.items():
-                found.setdefault(key_hash, set()).add(target)
-        return {key_hash: frozenset(names) for key_hash, names in found.items()}
+            return dict(self._targets)
 
     def others_serving(self, key_hash: str) -> frozenset[str]:
         """Return the targets that serve one hash, as last known."""
         with self._lock:
-            return frozenset(name for name, each in self._served.items() if each == key_hash)
+            return self._targets.get(key_hash, frozenset())
 
     def died(self, target: str) -> None:
         """Note that a target's served key was found dead."""
