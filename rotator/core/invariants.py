@@ -202,13 +202,13 @@ def _not_yet(snapshot: Snapshot, entry: RetiringKey, step: Step, now: datetime) 
     return None
 
 
-def _record_step(snapshot: Snapshot, progress: _Progress, step: Step) -> str | None:
+def _record_step(
+    snapshot: Snapshot, progress: _Progress, step: Record | RecordDisabled
+) -> str | None:
     """Check that a record claims only what the steps before it brought about."""
     if isinstance(step, RecordDisabled):
         progress.end_claim()
         return None if progress.disabled else "nothing was disabled"
-    if not isinstance(step, Record):
-        return None
     match step.edit:
         case Promote(served):
             value = snapshot.secret.value

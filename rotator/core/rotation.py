@@ -13,7 +13,7 @@ from rotator.core.keys import IssuedKey, NewKey
 from rotator.core.ledger import Claim, ClaimKind, KeyTerms
 from rotator.core.marker import Marker
 from rotator.core.reasons import Reason
-from rotator.core.schedule import DueReason, is_expiring, rotation_due_at
+from rotator.core.schedule import DueReason, rotation_due_at
 from rotator.core.snapshot import Snapshot
 from rotator.core.steps import (
     MakeClaim,
@@ -78,8 +78,6 @@ def due(snapshot: Snapshot, now: datetime) -> Due | None:
         ends = served.expires_at - policy.grace - policy.drain.deadline
         if ends < at:
             at, reason = ends, Reason.EXPIRING
-        if is_expiring(served.expires_at, policy, safe):
-            at = min(at, safe)
     return Due(now if at <= safe else now + (at - safe), reason)
 
 

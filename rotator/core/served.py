@@ -95,8 +95,6 @@ def follow_value(snapshot: Snapshot, now: datetime) -> Plan | None:
         return Plan(Reason.VALUE_MOVED, needs=(NeedVersions(between),))
     value = snapshot.secret.value
     if value is None or value.absent:
-        if book.served is None and book.foreign is None:
-            return None
         return _seen(snapshot, now, None, Reason.WITHDRAWN)
     if value.sha256 is None:
         return _foreign(snapshot, now)

@@ -14,7 +14,6 @@ from rotator.core.codec import Undecodable, decode_ledger, encode_ledger
 from rotator.core.ledger import SCHEMA, ClaimKind, Ledger, PutBack
 from tests.core.builders import (
     FAILURE,
-    FOREIGN,
     HELD,
     NONCE,
     NOW,

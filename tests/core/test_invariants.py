@@ -120,6 +120,12 @@ BROKEN: list[tuple[str, Snapshot, tuple[Step, ...], str]] = [
         (TakeOverClaim(NOW), Disable(B, PATH), MINT),
         "no claim of ours to rotate",
     ),
+    (
+        "a removal before an addition",
+        OLD,
+        (*DISABLE_B, RecordDisabled(B), ROTATE, MINT),
+        "additions come before removals",
+    ),
     ("a fence without a claim", CALM, (Fence(PATH),), "needs a claim of ours and a live version"),
     (
         "a fence of nothing",

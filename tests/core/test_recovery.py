@@ -205,6 +205,14 @@ def test_died_between_publish_and_promote_promotes() -> None:
     ]
 
 
+def test_a_promoted_key_whose_limits_nobody_told_is_remembered_without_terms() -> None:
+    untold = replace(NEW, limits_known=False)
+    observed = snapshot(ROTATING, secret=seen(4, B), listing=listing(untold))
+    promoted = after(observed, plan(observed, NOW)).served
+    assert promoted is not None
+    assert promoted.terms is None
+
+
 def test_an_old_key_served_between_publish_and_recovery_gets_its_grace_afresh() -> None:
     book = ledger(pending=claim(), retiring=(retiring(C, since=NOW - 9 * DAY),))
     observed = snapshot(book, secret=seen(6, B), listing=listing(NEW))

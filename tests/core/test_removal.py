@@ -424,6 +424,14 @@ def test_a_key_of_another_target_answers_for_the_account() -> None:
     assert gone_alone(served_by={D: frozenset({"payroll"})}).needs == (NeedLook(D),)
 
 
+def test_another_key_that_is_gone_too_answers_for_nothing() -> None:
+    book = ledger(served=None, retiring=(retiring(B), retiring(C)))
+    observed = snapshot(book, target=target(configured=False), looks=looks(gone=(B, C)))
+    chosen = plan(observed, NOW)
+    assert chosen.steps == ()
+    assert {each.reason for each in chosen.findings} == {Reason.WRONG_ACCOUNT}
+
+
 def test_without_any_other_key_the_account_may_be_another() -> None:
     chosen = gone_alone()
     assert chosen.steps == ()

@@ -32,6 +32,7 @@ from tests.core.builders import (
     WRITTEN,
     A,
     B,
+    after,
     issued,
     kinds,
     ledger,
@@ -111,6 +112,11 @@ def test_a_key_with_just_grace_and_deadline_left_is_about_to_be_due_for_it() -> 
     book = ledger(served=served(expires_at=NOW + 8 * DAY + HOUR))
     chosen = plan(snapshot(book), NOW)
     assert (chosen.steps, chosen.wake_at) == ((), NOW + HOUR + timedelta(seconds=1))
+
+
+def test_an_expiry_far_off_changes_nothing() -> None:
+    book = ledger(served=served(expires_at=NOW + 300 * DAY))
+    assert plan(snapshot(book), NOW) == plan(snapshot(), NOW)
 
 
 def test_an_expiry_counts_where_the_schedule_is_later() -> None:
@@ -216,6 +222,17 @@ def test_a_hold_stops_scheduled_rotation_and_max_age_too() -> None:
 def test_only_a_rotate_that_names_it_passes_a_hold(named: bool, passes: bool) -> None:
     held = snapshot(ledger(hold=HELD), demand=Demand(NOW, named=named), looks=looks(issued(A)))
     assert bool(plan(held, NOW).steps) == passes
+
+
+def test_a_failure_with_nothing_left_to_retry_is_forgotten_when_its_time_has_come() -> None:
+    failed = replace(ledger(), failure=replace(FAILURE, next_try=NOW))
+    observed = snapshot(failed)
+    chosen = plan(observed, NOW)
+    assert chosen.reason is Reason.FAILURE_OVER
+    assert after(observed, chosen).failure is None
+    waiting = replace(ledger(), failure=FAILURE)
+    assert plan(snapshot(waiting), NOW).steps == ()
+    assert plan(snapshot(failed, may_read_values=False), NOW).steps == ()
 
 
 def test_a_failure_backs_off_and_says_when_it_is_tried_again() -> None:
