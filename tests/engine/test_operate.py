@@ -1,0 +1,144 @@
+"""Operators' commands beside a daemon that writes the same ledger; and what is settled later."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from rotator.core.ledger import ClaimKind
+from rotator.engine import operate
+from rotator.engine.hand import StepFailed
+from rotator.engine.resync import settle_interrupted
+from rotator.errors import Refused, Transient
+from rotator.events import KeyCreate, KeyEnable, LedgerChange, Phase, Result
+from tests.engine.lab import Lab
+from tests.fakes.faults import Kind, nth
+
+
+def _interfere(lab: Lab, times: int) -> list[int]:
+    """Write the ledger anew, unchanged, right after each of some reads of it."""
+    done: list[int] = []
+    check = lab.faults.after_each
+
+    def after() -> None:
+        check()
+        if lab.faults.calls[-1] == "vault.metadata" and len(done) < times:
+            done.append(len(done))
+            lab.vault.put("state/targets/app", lab.vault.current("state/targets/app") or {})
+
+    lab.faults.after_each = after
+    return done
+
+
+def test_a_command_that_meets_another_writer_observes_anew_and_is_done() -> None:
+    lab = Lab()
+    lab.run()
+    interfered = _interfere(lab, times=3)
+    operate.hold(lab.world, lab.targets[0], why="audit", by="me@here")
+    book = lab.ledger()
+    assert len(interfered) == 3
+    assert book is not None
+    assert book.hold is not None
+    assert (book.hold.why, book.hold.by) == ("audit", "me@here")
+    assert not lab.trail.unsettled()
+
+
+def test_a_command_that_never_gets_through_fails_and_changes_nothing() -> None:
+    lab = Lab()
+    lab.run()
+    _interfere(lab, times=100)
+    with pytest.raises(StepFailed):
+        operate.hold(lab.world, lab.targets[0], why="audit", by="me@here")
+    book = lab.ledger()
+    assert book is not None
+    assert book.hold is None
+
+
+def test_a_hold_that_arrives_in_the_middle_of_a_rotation_keeps_its_claim_and_lets_it_end() -> None:
+    lab = Lab()
+    lab.run()
+    old = lab.served_hash()
+    lab.clock.advance(timedelta(hours=12))
+    operator = lab.another("operator")
+    claims: list[ClaimKind | None] = []
+
+    def meanwhile(seconds: float) -> None:
+        operate.hold(operator.world, lab.targets[0], why="audit", by="me@here")
+        book = lab.ledger()
+        assert book is not None
+        claims.append(book.pending.kind if book.pending is not None else None)
+
+    lab.faults.sleep = meanwhile
+    lab.faults.choose = nth("openrouter.create", 1, Kind.SLOW)
+    report = lab.run()
+    assert report.failure is None
+    assert claims == [ClaimKind.ROTATE]
+    assert lab.served_hash() != old
+    book = lab.ledger()
+    assert book is not None
+    assert book.hold is not None
+    assert book.pending is None
+
+
+def test_a_command_for_a_target_without_a_ledger_is_refused() -> None:
+    lab = Lab()
+    for command in (
+        lambda: operate.hold(lab.world, lab.targets[0], why="audit", by="me"),
+        lambda: operate.release(lab.world, lab.targets[0], by="me"),
+        lambda: operate.retire(lab.world, lab.targets[0], key=None, by="me"),
+    ):
+        with pytest.raises(Refused):
+            command()
+    assert lab.ledger() is None
+
+
+def test_a_key_that_is_not_retiring_is_not_retired() -> None:
+    lab = Lab()
+    lab.run()
+    with pytest.raises(Refused):
+        operate.retire(lab.world, lab.targets[0], key=lab.served_hash(), by="me")
+    assert operate.retire(lab.world, lab.targets[0], key=None, by="me") == ()
+
+
+def test_an_old_intent_without_a_claim_is_closed_as_interrupted_once() -> None:
+    lab = Lab()
+    lab.run()
+    intent = LedgerChange(
+        phase=Phase.INTENT, op="dead/look", target="app", change="look", base_version=3
+    )
+    lab.trail.add(intent)
+    assert settle_interrupted(lab.world, lab.targets) == 0, "its process may still live"
+    lab.clock.advance(timedelta(minutes=6))
+    assert settle_interrupted(lab.world, lab.targets) == 1
+    last = lab.trail.lines[-1][1]
+    assert (last.op, last.phase, last.result) == ("dead/look", Phase.OUTCOME, Result.INTERRUPTED)
+    assert settle_interrupted(lab.world, lab.targets) == 0
+
+
+def test_an_intent_under_a_standing_claim_is_left_to_its_recovery() -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=12))
+    lab.faults.choose = nth("openrouter.create", 1, Kind.DIE_AFTER)
+    lab.run()
+    lab.clock.advance(timedelta(minutes=6))
+    book = lab.ledger()
+    assert book is not None
+    assert book.pending is not None
+    assert settle_interrupted(lab.world, lab.targets) == 0
+    assert [each.event for each in lab.trail.unsettled()] == [KeyCreate.name]
+    lab.run()
+    found = [each.result for _, each in lab.trail.lines if each.op == f"{book.pending.op}/mint"]
+    assert found == [None, Result.FOUND]
+
+
+def test_nothing_is_closed_while_the_ledgers_cannot_be_read() -> None:
+    lab = Lab()
+    lab.run()
+    lab.trail.add(KeyEnable(phase=Phase.INTENT, op="dead/enable", target="app"))
+    lab.clock.advance(timedelta(minutes=6))
+    lab.faults.choose = lambda _service, name, _acts: Kind.ERROR if name == "read_ledger" else None
+    with pytest.raises(Transient):
+        settle_interrupted(lab.world, lab.targets)
+    assert [each.op for each in lab.trail.unsettled()] == ["dead/enable"]
