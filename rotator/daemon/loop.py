@@ -25,7 +25,7 @@ from rotator.core.failures import Cause, next_failure
 from rotator.core.ledger import Failure
 from rotator.core.reasons import Reason
 from rotator.core.target import Target
-from rotator.daemon.backoff import Backoff
+from rotator.daemon.backoff import Backoff, persist
 from rotator.daemon.workers import Spread, Workers
 from rotator.engine.reconcile import Report, reconcile
 from rotator.engine.resync import resync, settle_interrupted
@@ -152,29 +152,11 @@ class Daemon:
             ("write the audit trail", lambda: self._services.announce(worlds[0])),
             ("settle the audit trail", lambda: settle_interrupted(worlds[0], targets)),
         )
-        if not all(self._persist(what, step) for what, step in steps):
+        if not all(persist(what, step, self._stop) for what, step in steps):
             return None
         world = self._world = worlds[0]
         _log.info("started", extra={"targets": len(targets), "holder": self._services.holder})
         return world
-
-    def _persist(self, what: str, step: Callable[[], object]) -> bool:
-        """Do something at the start, again and again until it succeeds; False after a stop."""
-        backoff, told = Backoff(60.0), ""
-        while not self._stop.is_set():
-            try:
-                step()
-            except (ServiceError, AuditUnavailable) as error:
-                wait = backoff.next()
-                if str(error) != told:
-                    told = str(error)
-                    _log.error("cannot %s yet, trying again: %s", what, error)
-                self._stop.wait(wait)
-                continue
-            if told:
-                _log.info("could %s at last", what)
-            return True
-        return False
 
     def _new_scheduler(self) -> BackgroundScheduler:
         """Return the scheduler with the heartbeat and the resync in it."""
@@ -269,8 +251,19 @@ class Daemon:
     def _resync(self) -> None:
         """Compare account, configuration and ledgers, and reconcile every target."""
         with self._resyncing:
-            if not self._stop.is_set():
+            if self._stop.is_set():
+                return
+            try:
                 self._resync_now()
+            except Exception as error:  # noqa: BLE001 - it is told, and tried again
+                _log.error("%s in the resync", type(error).__name__, exc_info=True)
+                self._resync_later()
+
+    def _resync_later(self) -> None:
+        """Try a resync that failed again, sooner than its interval says."""
+        wait = self._resync_backoff.next()
+        self._resync_at = self._clock.now() + timedelta(seconds=wait)
+        _log.warning("no full comparison with the account was made: again in %.0f s", wait)
 
     def _resync_now(self) -> None:
         world, workers = self._world, self._workers
@@ -286,15 +279,21 @@ class Daemon:
             return spread(lambda target: self._noted(target, lambda: work(target)), targets)
 
         with log_context(job="resync"):
+            self._settle(world)
             done = resync(world, self._config.targets, spread=noting, earlier=earlier)
             if done.failed is None:
                 self._resync_backoff.reset()
                 self._resync_at = None
                 _log.info("resync", extra={"listed": done.keys, "foreign": done.foreign})
             else:
-                wait = self._resync_backoff.next()
-                self._resync_at = self._clock.now() + timedelta(seconds=wait)
-                _log.warning("the account could not be listed: again in %.0f s", wait)
+                self._resync_later()
+
+    def _settle(self, world: World) -> None:
+        """Close what a process left open that ended shortly before this one began."""
+        try:
+            settle_interrupted(world, self._config.targets)
+        except (ServiceError, AuditUnavailable) as error:
+            _log.error("cannot settle the audit trail yet: %s", error)
 
     # --- one target ------------------------------------------------------------------------------
 
