@@ -18,9 +18,9 @@ from rotator.cli.common import (
 from rotator.cli.output import document, say, warn
 from rotator.cli.root import Session
 from rotator.cli.rotating import Outcome, Verdict, rotate_one
-from rotator.config import Config
 from rotator.core.durations import parse_duration
 from rotator.core.snapshot import Demand
+from rotator.core.target import Target
 from rotator.engine.index import fill_index
 from rotator.engine.world import World
 
@@ -92,21 +92,22 @@ def rotate(
         fill_index(world, config.targets, lambda work, some: spread_over(threads, work, some))
         demand = Demand(world.clock.now(), not everything, compromised, overwrite_foreign)
         limit = timeout or 2 * config.daemon.claim_timeout.total_seconds()
-        outcomes = spread_over(
-            threads, lambda target: rotate_one(world, target, demand, limit, warn), targets
-        )
+
+        def work(target: Target) -> Outcome:
+            outcome = rotate_one(world, target, demand, limit, warn)
+            if not as_json:
+                _tell(outcome)
+            return outcome
+
+        outcomes = spread_over(threads, work, targets)
         services.say_goodbye(world)
     if as_json:
         document({"targets": [_document(each) for each in outcomes]})
-    else:
-        for each in outcomes:
-            _tell(each)
-    click.get_current_context().exit(_code(world, outcomes, config))
+    click.get_current_context().exit(_code(world, outcomes))
 
 
-def _code(world: World, outcomes: list[Outcome], config: Config) -> int:
+def _code(world: World, outcomes: list[Outcome]) -> int:
     """Return the exit code of all rotations together."""
-    del config
     verdicts = {each.verdict for each in outcomes}
     if Verdict.FAILED in verdicts and world.fleet.refused() is None:
         return exits.FAILURE

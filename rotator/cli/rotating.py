@@ -168,8 +168,8 @@ def _ended(report: Report, demand: Demand, old: str | None) -> Outcome | None:
         return None
     stops = [each for each in chosen.findings if each.attention or each.reason in _HELD]
     for finding in stops:
-        held = finding.reason in _HELD or finding.reason is Reason.CONTESTED
-        verdict = Verdict.HELD if held and not demand.named else Verdict.ATTENTION
+        held = finding.reason in _HELD and not demand.named
+        verdict = Verdict.HELD if held else Verdict.ATTENTION
         return Outcome(report.target, verdict, old, reason=finding.reason, detail=finding.sentence)
     return None
 

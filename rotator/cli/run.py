@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -17,6 +18,8 @@ from rotator.config import Config
 from rotator.core.view import State, TargetView, view
 from rotator.engine.reconcile import Report
 from rotator.engine.world import World
+
+_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -35,6 +38,8 @@ def run(session: Session, *, once: bool, as_json: bool) -> None:
     if as_json and not once:
         raise click.UsageError("--json goes with --once: a daemon logs instead")
     config = session.config()
+    for warning in config.warnings:
+        _log.warning("%s", warning)
     code = _once(config, as_json=as_json) if once else _daemon(config)
     click.get_current_context().exit(code)
 
@@ -42,8 +47,6 @@ def run(session: Session, *, once: bool, as_json: bool) -> None:
 def _daemon(config: Config) -> int:
     from rotator.daemon import Daemon, supervise
 
-    for warning in config.warnings:
-        warn(warning)
     stop = threading.Event()
     with services_for(config, "run", stop.is_set) as services:
         return supervise(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import click
 
@@ -27,7 +28,7 @@ heartbeat = "1s"
 adopt_over = "0s"
 
 [audit]
-path = "/tmp/rotator-sandbox-audit.jsonl"
+path = "{folder}/sandbox-audit.jsonl"
 
 [policy.standard]
 every = "1m"
@@ -72,7 +73,11 @@ def sandbox(*, openrouter_port: int, vault_port: int) -> None:
         click.echo(f"Vault           {served.vault_url}")
         click.echo(f"\nexport SANDBOX_MANAGEMENT_KEY={served.management_key}")
         click.echo(f"export SANDBOX_VAULT_TOKEN={served.vault_token}\n")
-        click.echo(SNIPPET.format(openrouter=served.openrouter_url, vault=served.vault_url))
+        click.echo(
+            SNIPPET.format(
+                openrouter=served.openrouter_url, vault=served.vault_url, folder=Path.cwd()
+            )
+        )
         click.echo("Serving until Ctrl-C.", err=True)
         while not asked.wait(1.0):
             pass

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Callable
+
+from rotator.errors import AuditUnavailable, ServiceError
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_AT_START = 60.0
+
 
 class Backoff:
     """One row of failures. For one thread at a time."""
@@ -26,3 +36,30 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew, after a success."""
         self._next = self._first
+
+
+def persist(what: str, step: Callable[[], object], stop: threading.Event) -> bool:
+    """Do something at the start, again and again until it succeeds.
+
+    Args:
+        what: the step in a few words, for the log: one line for each different cause.
+        step: does it.
+        stop: ends the waiting.
+
+    Returns:
+        False where it was stopped before it succeeded.
+    """
+    backoff, told = Backoff(_LONGEST_AT_START), ""
+    while not stop.is_set():
+        try:
+            step()
+        except (ServiceError, AuditUnavailable) as error:
+            if str(error) != told:
+                told = str(error)
+                _log.error("cannot %s yet, trying again: %s", what, error)
+            stop.wait(backoff.next())
+            continue
+        if told:
+            _log.warning("could %s at last", what)
+        return True
+    return False

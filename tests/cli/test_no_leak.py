@@ -38,7 +38,9 @@ def plaintexts(stand: Stand) -> set[str]:
 @pytest.mark.parametrize("faulty", [False, True], ids=["all is well", "calls fail"])
 def test_no_plaintext_leaves_the_process(stand: Stand, faulty: bool) -> None:
     stand.write(policy=QUICK)
-    outputs = []
+    first = stand.run("--log-level", "debug", "run", "--once")
+    assert first.returncode == 0
+    outputs = [first.stdout, first.stderr]
     if faulty:
         for seed, kind in enumerate((FaultKind.CUT, FaultKind.TRUNCATE, FaultKind.ERROR)):
             fault = Fault(kind=kind, count=None, probability=0.05, seed=seed)
