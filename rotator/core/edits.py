@@ -299,6 +299,23 @@ class KeyRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedThere:
+    """A retiring key of a path that is configured no more is served there; the claim ends."""
+
+    change: ClassVar[str] = "left_behind"
+
+    key: str
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Leave the key alone from now on; it is reported."""
+        ledger = replace(ledger, pending=None)
+        entry = ledger.entry(self.key)
+        if entry is None:
+            return ledger
+        return ledger.with_entry(replace(entry, why=Reason.LEFT_BEHIND))
+
+
+@dataclass(frozen=True, slots=True)
 class LookRecorded:
     """What a look at a retiring key said of its use."""
 

@@ -36,7 +36,7 @@ from rotator.core.ledger import ClaimKind
 from rotator.core.reasons import Reason
 from rotator.core.recovery import needed_value, recover, retiring_from
 from rotator.core.removal import plan_removal
-from rotator.core.rotation import claim_for, due, new_key, rotation_steps
+from rotator.core.rotation import claim_for, due, new_key, predecessor, rotation_steps
 from rotator.core.served import dead_key, first_ledger, follow_path, follow_value, heal_disabled
 from rotator.core.snapshot import Snapshot
 from rotator.core.steps import Fence, Finding, MakeClaim, NeedListing, NeedLook, Plan, Record
@@ -182,10 +182,10 @@ def _plan_rotation(snapshot: Snapshot, now: datetime) -> Plan:
     if stop := _stopped(snapshot, reason, now):
         findings = _merged((stop,), _standing_findings(snapshot, now))
         return Plan(stop.reason, findings=findings, wake_at=_retry_at(snapshot, stop))
-    served = snapshot.book.served
-    look = snapshot.looks.get(served.hash) if served is not None else None
-    if served is not None and look is None:
-        return Plan(reason, needs=(NeedLook(served.hash),))
+    before = predecessor(snapshot)
+    look = snapshot.looks.get(before.hash) if before is not None else None
+    if before is not None and look is None:
+        return Plan(reason, needs=(NeedLook(before.hash),))
     new = new_key(snapshot, look.key if look is not None else None, now)
     if new is None:
         finding = Finding(Reason.LIMIT_UNKNOWN, attention=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from rotator.core.keys import IssuedKey, NewKey
-from rotator.core.ledger import Claim, ClaimKind, KeyTerms
+from rotator.core.ledger import Claim, ClaimKind, KeyTerms, RetiringKey, ServedKey
 from rotator.core.marker import Marker
 from rotator.core.reasons import Reason
 from rotator.core.schedule import DueReason, rotation_due_at
@@ -30,6 +30,9 @@ _REASON = {
     DueReason.MAX_AGE: Reason.MAX_AGE,
     DueReason.ADOPTED: Reason.ADOPTED,
 }
+
+_TOOK_ITS_PLACE = frozenset({Reason.WITHDRAWN, Reason.FOREIGN_REPLACED})
+# Why a key retires that has no successor.
 
 SCHEDULED = frozenset(_REASON.values())
 """The reasons that a hold, a window or a back-off can keep from starting."""
@@ -96,25 +99,38 @@ def _asked_for(snapshot: Snapshot) -> Reason | None:
     return Reason.COMPROMISED if demand.compromised else Reason.REQUESTED
 
 
+def predecessor(snapshot: Snapshot) -> ServedKey | RetiringKey | None:
+    """Return the key whose terms the next one inherits, or None for a truly first key.
+
+    That is the served key. Where the field or the live version was taken away, or holds a
+    foreign value, it is the key that was served last: else deleting a version by accident
+    would lift a spending cap.
+    """
+    if snapshot.book.served is not None:
+        return snapshot.book.served
+    former = (each for each in snapshot.book.retiring if each.why in _TOOK_ITS_PLACE)
+    return max(former, key=lambda each: each.since, default=None)
+
+
 def new_key(snapshot: Snapshot, old: IssuedKey | None, now: datetime) -> NewKey | None:
     """Return what the replacement is asked for, or None where its limit cannot be told.
 
-    What the configuration leaves out is inherited from the served key. With no reset
+    What the configuration leaves out is inherited from the predecessor. With no reset
     period the limit is what the old key has left, and no more than the configuration
     allows, since a cap that refills at every rotation is no cap; nothing left is 0.
     """
-    settings, served = snapshot.target.key, snapshot.book.served
-    terms = served.terms if served is not None else None
+    settings, before = snapshot.target.key, predecessor(snapshot)
+    terms = before.terms if before is not None else None
     if old is not None and not old.limits_known:
         return None
     if old is not None:
         terms = KeyTerms(old.limit, old.limit_reset, old.include_byok_in_limit, old.creator_user_id)
-    elif served is not None and terms is None and settings.limit is None:
+    elif before is not None and terms is None and settings.limit is None:
         return None
     terms = terms or KeyTerms(None, None, False, None)
     reset = settings.limit_reset or terms.limit_reset
     limit = terms.limit if settings.limit is None else settings.limit
-    if reset is None and served is not None and limit is not None:
+    if reset is None and before is not None and limit is not None:
         left = _left(old, terms)
         told = old is not None and old.limit is not None
         if left is None and (told or settings.limit is None):
@@ -123,8 +139,8 @@ def new_key(snapshot: Snapshot, old: IssuedKey | None, now: datetime) -> NewKey 
     workspace = settings.workspace_id
     if workspace is None and old is not None:
         workspace = old.workspace_id
-    if workspace is None and served is not None:
-        workspace = served.workspace
+    if workspace is None and before is not None:
+        workspace = before.workspace
     byok = settings.include_byok_in_limit
     identity = snapshot.identity
     marker = Marker(

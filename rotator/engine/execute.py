@@ -131,7 +131,8 @@ def _carry_out(hand: Hand, step: Step, plan: Plan) -> None:
         case Disable():
             disable(hand, step)
         case RecordDisabled(key):
-            change_ledger(hand, edits.KeyDisabled(key, hand.world.clock.now()))
+            at = hand.snapshot.late_now(hand.world.clock.now())
+            change_ledger(hand, edits.KeyDisabled(key, at))
         case Delete():
             delete(hand, step)
         case Settle():
@@ -239,4 +240,6 @@ def _ending(hand: Hand, failed: StepFailed, failure: Failure | None) -> edits.Ed
     ending = failed.ending if hand.claim is not None else None
     if isinstance(ending, edits.DropClaim | edits.Abandon | edits.RetireKeys):
         return replace(ending, failure=failure)
+    if ending is not None:
+        return ending
     return edits.NoteFailure(failure) if failure is not None else None

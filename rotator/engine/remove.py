@@ -167,7 +167,9 @@ def _assert_unserved(hand: Hand, step: Disable | Delete) -> float:
         read = hand.world.secrets.read(step.secret.path)
     dropped = edits.DropClaim()
     if _serves(hand, step, read):
-        raise StepFailed(Reason.STILL_SERVED, ending=dropped, quiet=True)
+        elsewhere = step.secret != hand.snapshot.target.secret
+        ending = edits.ServedThere(step.key) if elsewhere else dropped
+        raise StepFailed(Reason.STILL_SERVED, ending=ending, quiet=True)
     if read.fields is None:
         raise StepFailed(Reason.NO_LIVE_VERSION, ending=dropped, quiet=True)
     if hand.world.fleet.others_serving(step.key) - {hand.snapshot.target.name}:

@@ -100,7 +100,7 @@ def _entry_in_hand(hand: Hand, why: Reason) -> RetiringKey:
     return retiring_from(
         hand.in_hand.key,
         hand.snapshot.target.secret,
-        since=hand.world.clock.now(),
+        since=hand.snapshot.late_now(hand.world.clock.now()),
         why=why,
         value_sha256=hand.in_hand.secret.sha256(),
     )

@@ -53,6 +53,7 @@ ALL: tuple[Edit, ...] = (
     edits.KeyRemoved(B),
     edits.LookRecorded(B, NOW, NOW - DAY, 1.0, NOW - HOUR),
     edits.EnabledByHand(B),
+    edits.ServedThere(B),
     edits.GraceAfresh(B, NOW),
     hand_edits.ValueSeen(
         served(B), None, Reason.PUT_ASIDE, NOW, frozenset({C}), PutBack(B, NOW), HELD, NONCE
@@ -112,6 +113,7 @@ ENDING = (
     edits.KeyDisabled,
     edits.KeyRemoved,
     edits.GraceAfresh,
+    edits.ServedThere,
 )
 
 

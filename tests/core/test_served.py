@@ -17,6 +17,7 @@ from rotator.core.steps import (
     CreateLedger,
     Enable,
     Finding,
+    Mint,
     NeedLook,
     NeedProbe,
     NeedValue,
@@ -273,9 +274,12 @@ def test_if_the_value_vanished_the_key_retires_and_a_first_key_follows(secret: S
     assert [(each.hash, each.why, each.since) for each in book.retiring] == [
         (A, Reason.WITHDRAWN, NOW)
     ]
-    nexts = plan(replace(observed, ledger=LedgerSeen(8, NOW, book)), NOW)
+    again = replace(observed, ledger=LedgerSeen(8, NOW, book))
+    assert plan(again, NOW).needs == (NeedLook(A),)
+    nexts = plan(replace(again, looks=looks(issued(A, limit=7.0, limit_remaining=2.0))), NOW)
     assert nexts.reason is Reason.FIRST_KEY
-    assert nexts.steps
+    minting = [step for step in nexts.steps if isinstance(step, Mint)]
+    assert [step.new.limit for step in minting] == [2.0], "a withdrawn key's cap is not lifted"
 
 
 def test_if_a_foreign_value_vanished_the_target_gets_a_first_key() -> None:

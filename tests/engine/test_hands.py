@@ -299,3 +299,26 @@ def test_retiring_by_hand_disables_a_blocked_key_at_once() -> None:
     assert operate.retire(lab.world, lab.targets[0], key=None, by="me@here") == (old,)
     lab.run()
     assert not lab.account.accepts(old)
+
+
+def test_a_retiring_key_that_is_served_at_a_path_left_behind_is_left_alone_and_reported() -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=12))
+    old_value, old = _value(lab), lab.served_hash()
+    lab.run()
+    lab.vault.put("secret/new", {"OTHER": "stays"})
+    lab.targets = (target(path="secret/new"),)
+    lab.began.clear()
+    lab.run(full=True)
+    _paste(lab, old_value, PATH)
+    writes = len(lab.vault.paths["state/targets/app"])
+    lab.live(timedelta(hours=9))
+    assert old is not None
+    assert lab.account.accepts(old)
+    book = lab.ledger()
+    assert book is not None
+    entry = book.entry(old)
+    assert entry is not None
+    assert entry.why is Reason.LEFT_BEHIND
+    assert len(lab.vault.paths["state/targets/app"]) - writes < 12, "it does not claim for ever"
