@@ -66,7 +66,7 @@ def _once(config: Config, *, as_json: bool) -> int:
         services.announce(world)
         passes = run_once(world, config.targets, config.daemon.workers)
         services.say_goodbye(world)
-        reports = [passes.reports[target.name] for target in config.targets]
+        reports = _in_order(config, passes.reports)
         states = [state_of(world, report) for report in reports]
         refused = world.fleet.refused() is not None
     code = exits.exit_code(
@@ -80,6 +80,16 @@ def _once(config: Config, *, as_json: bool) -> int:
     else:
         _tell(reports, states, passes.listing_failed)
     return code
+
+
+def _in_order(config: Config, found: dict[str, Report]) -> list[Report]:
+    """Return the reports in the configuration's order, then those of targets it has let go.
+
+    After a stop some were never looked at.
+    """
+    names = [target.name for target in config.targets]
+    names += sorted(set(found) - set(names))
+    return [found[name] for name in names if name in found]
 
 
 def view_of(world: World, report: Report) -> TargetView | None:
@@ -100,9 +110,9 @@ def state_of(world: World, report: Report) -> State:
 def _target(world: World, config: Config, report: Report) -> dict[str, Any]:
     seen = view_of(world, report)
     if seen is None:
-        secret = next(each.secret for each in config.targets if each.name == report.target)
+        secrets = {each.name: str(each.secret) for each in config.targets}
         why = report.failure.detail if report.failure is not None else ""
-        shown = unreachable_document(report.target, str(secret), why)
+        shown = unreachable_document(report.target, secrets.get(report.target, ""), why)
     else:
         shown = target_document(seen)
     shown["state"] = str(state_of(world, report))

@@ -98,6 +98,7 @@ class _Watch:
         self._patience = patience
         self._looked_at = clock.monotonic()
         self._excused_until = self._looked_at
+        self._stale = False
 
     def trouble(self) -> str | None:
         """Return what is wrong, or None."""
@@ -110,8 +111,11 @@ class _Watch:
             return broken
         age = self._daemon.heartbeat_age()
         if age is None or age <= self._patience or now < self._excused_until:
+            self._stale = False
             return None
-        return f"no heartbeat for {age:.0f} s"
+        # Seen twice, because the machine may have gone to sleep in the middle of this very look.
+        before, self._stale = self._stale, True
+        return f"no heartbeat for {age:.0f} s" if before else None
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from rotator.sandbox.faults import Fault, FaultKind
 from tests.wiring.stand import QUICK, Stand, eventually
 
@@ -74,3 +76,39 @@ def test_what_a_dead_process_left_open_in_the_audit_trail_is_settled(stand: Stan
 
     assert eventually(settled, "every intent has its outcome", 60)
     assert stand.call("audit", "verify", str(stand.audit)).exit_code == 0
+
+
+def test_a_stop_finishes_the_targets_in_hand_and_leaves_the_others(stand: Stand) -> None:
+    names = [f"t{number}" for number in range(12)]
+    stand.write(names, daemon='resync = "1h"\nworkers = 1')
+    fault = stand.sandbox.faults.add(
+        Fault(kind=FaultKind.LATENCY, api="openrouter", method="POST", effect=True)
+    )
+    process = stand.start("run", "--once", "--json")
+    eventually(lambda: stand.sandbox.faults.hits(fault), "a create is under way")
+    process.terminate()
+    assert process.stderr is not None
+    assert "finishing the step in hand" in process.stderr.readline()
+    stand.sandbox.faults.clear()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert len(stand.issued()) == 1
+    rotated = [each for each in json.loads(out)["targets"] if "PromoteMinted" in each["changed"]]
+    assert [stand.served(each["name"]) for each in rotated] == list(stand.issued())
+
+
+def test_a_target_taken_out_of_the_configuration_is_finished_and_told(stand: Stand) -> None:
+    stand.write(["stays", "goes"], policy=QUICK)
+    stand.call("run", "--once")
+    old = stand.served("goes")
+    stand.call("rotate", "goes")
+    stand.write(["stays"], policy=QUICK)
+
+    def finished() -> bool:
+        told = stand.document("run", "--once", code=0)["targets"]
+        assert [each["name"] for each in told] == ["stays", "goes"]
+        return bool(stand.issued()[old]["deleted"])
+
+    assert eventually(finished, "its old key is gone")
+    assert not stand.issued()[stand.served("goes")]["disabled"]

@@ -1,0 +1,103 @@
+"""The main thread notices a loop that died, stands still, or ended by itself."""
+
+from __future__ import annotations
+
+import threading
+from typing import NoReturn, cast
+
+import pytest
+
+from rotator.adapters.clock import SystemClock
+from rotator.daemon import Daemon, supervise
+
+
+class Left(Exception):  # noqa: N818 - what happened to the process
+    """The process was left at once."""
+
+
+def leave(code: int) -> NoReturn:
+    raise Left(code)
+
+
+class Loop:
+    """Stands for a daemon in a given condition."""
+
+    def __init__(self, *, broken: str | None = None, age: float | None = 0.0) -> None:
+        self._broken, self._age = broken, age
+        self.asked = threading.Event()
+        self.let_go = threading.Event()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.let_go.wait(60)
+
+    def stop(self) -> None:
+        self.asked.set()
+
+    def broken(self) -> str | None:
+        return self._broken
+
+    def heartbeat_age(self) -> float | None:
+        return self._age
+
+
+def supervised(loop: Loop) -> int:
+    try:
+        return supervise(cast("Daemon", loop), SystemClock(), grace=1.0, heartbeat=1.0, leave=leave)
+    finally:
+        loop.let_go.set()
+
+
+def test_a_dead_thread_ends_the_process_loudly(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Left, match="1"):
+        supervised(Loop(broken="the scheduler's thread has died"))
+    assert "the scheduler's thread has died: leaving the process" in caplog.text
+
+
+def test_a_heart_that_stands_still_ends_the_process_loudly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(Left, match="1"):
+        supervised(Loop(age=61.0))
+    assert "no heartbeat for 61 s" in caplog.text
+
+
+class Waking(SystemClock):
+    """A clock that jumps once, as after a night's sleep of the machine."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.slept
+
+
+def test_a_machine_that_slept_gets_time_for_its_next_heartbeat() -> None:
+    clock, loop = Waking(), Loop(age=0.0)
+    looks: list[None] = []
+
+    def wake() -> float | None:
+        looks.append(None)
+        if len(looks) == 3:
+            loop.let_go.set()
+        clock.slept = 36000.0
+        return 36000.0
+
+    loop.heartbeat_age = wake  # type: ignore[method-assign]
+    daemon = cast("Daemon", loop)
+    assert supervise(daemon, clock, grace=1.0, heartbeat=1.0, leave=leave) == 0
+
+
+def test_a_loop_that_ends_by_an_error_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    loop = Loop()
+    loop.error = ValueError("a defect")
+    assert supervised(loop) == 1
+    assert "the daemon ended by ValueError" in caplog.text
+
+
+def test_a_loop_that_ends_in_good_order_is_none() -> None:
+    loop = Loop()
+    loop.let_go.set()
+    assert supervised(loop) == 0
