@@ -128,8 +128,11 @@ class _Pass:
             return None
         _log_failure(self.target.name, failed)
         if isinstance(failed.ending, edits.Abandon):
-            # The key that was given up is cleaned up at once, while the rotation backs off.
+            # The key that was given up is cleaned up at once, while the rotation backs off. A
+            # request passes a back-off, and would have the next key made and given up.
+            self.demand = None
             self.observation = _after(self.world, self.observation, execution)
+            self.observation.snapshot = replace(self.observation.snapshot, demand=None)
             return None
         return self._failed(execution)
 
