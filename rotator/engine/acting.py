@@ -64,9 +64,9 @@ def act(
     try:
         done = call()
     except ServiceError as error:
+        _heed(world, error)
         failed = replace(outcome, result=_result_of(error), error=str(error))
         append(world, failed, patience)
-        _heed(world, error)
         raise
     if tell is not None:
         outcome = replace(outcome, **tell(done))

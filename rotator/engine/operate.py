@@ -83,9 +83,10 @@ def _book(world: World, target: Target) -> Ledger:
 def _operate(
     world: World, target: Target, edit: Edit, *, by: str, command: str, detail: str
 ) -> None:
-    """Write the command into the audit trail and the edit into the ledger.
+    """Write the edit into the ledger, and then the command into the audit trail, once.
 
-    A claim that stands meanwhile is kept: its holder re-reads and goes on.
+    The ledger's change has an intent of its own. A claim that stands meanwhile is kept:
+    its holder re-reads and goes on.
     """
     for attempt in range(_TRIES):
         observation = observe(world, target)
@@ -94,18 +95,6 @@ def _operate(
             why = snapshot.ledger.detail or "it has no ledger yet; let one pass observe it first"
             raise Refused("vault", f"{command} {target.name}", why)
         op = snapshot.draft.op
-        append(
-            world,
-            OperatorCommand(
-                phase=Phase.OUTCOME,
-                op=f"{op}/{command}",
-                target=target.name,
-                result=Result.DONE,
-                command=command,
-                by=by,
-                detail=detail,
-            ),
-        )
         hand = Hand(world, observation, snapshot.ledger, op, Reason.REQUESTED)
         try:
             change_ledger(hand, edit)
@@ -113,4 +102,14 @@ def _operate(
             if attempt == _TRIES - 1:
                 raise
             continue
+        event = OperatorCommand(
+            phase=Phase.OUTCOME,
+            op=f"{op}/{command}",
+            target=target.name,
+            result=Result.DONE,
+            command=command,
+            by=by,
+            detail=detail,
+        )
+        append(world, event)
         return
