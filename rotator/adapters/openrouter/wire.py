@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import certifi
 import httpx
 
 from rotator import __version__
@@ -289,13 +290,11 @@ class Wire:
 def _client(settings: OpenRouterSettings, transport: httpx.BaseTransport | None) -> httpx.Client:
     no_cookies = http.cookiejar.DefaultCookiePolicy(allowed_domains=())
     try:
-        trusted: ssl.SSLContext | bool = True
-        if settings.ca_cert is not None:
-            trusted = ssl.create_default_context(cafile=str(settings.ca_cert))
+        trusted = _tls_context(settings.ca_cert)
         return httpx.Client(
             transport=transport,
             verify=trusted,
-            proxy=settings.proxy,
+            proxy=_proxy(settings.proxy, trusted),
             trust_env=False,
             follow_redirects=False,
             limits=httpx.Limits(max_keepalive_connections=0),
@@ -312,6 +311,28 @@ def _client(settings: OpenRouterSettings, transport: httpx.BaseTransport | None)
         # The message would quote the URL, which may hold a password.
         problem = "openrouter.proxy: cannot be used as the URL of an HTTP proxy"
     raise ConfigurationError((problem,))
+
+
+def _proxy(url: str | None, trusted: ssl.SSLContext) -> httpx.Proxy | None:
+    """Return the proxy; one that is itself reached by TLS is judged as OpenRouter is."""
+    if url is None:
+        return None
+    return httpx.Proxy(url, ssl_context=trusted if url.startswith("https://") else None)
+
+
+def _tls_context(authorities: Path | None) -> ssl.SSLContext:
+    """Return the TLS rules of a connection: verified, TLS 1.2 or newer, explicit authorities.
+
+    It is made by hand because the libraries' helpers read ``SSLKEYLOGFILE``, by which the keys
+    of every connection would end in a file, and for a proxy ``SSL_CERT_FILE``.
+
+    Raises:
+        OSError: the certificates cannot be read or used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cafile=str(authorities or certifi.where()))
+    return context
 
 
 def _cause(error: Exception) -> str:

@@ -54,3 +54,34 @@ def test_an_answer_that_drips_does_not_outlast_the_time_out_over_tls_either(
     with pytest.raises(OutcomeUnknown):
         issuer.create(NEW)
     assert tls_server.heard(1) == ["POST /keys"]
+
+
+@pytest.mark.parametrize("certificate", [CERTIFICATE, None])
+def test_the_keys_of_a_connection_are_written_to_no_file_that_the_environment_names(
+    tls_server: RawServer,
+    issuer_for: IssuerFor,
+    certificate: Path | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    tls_server.will(answer(201, {"key": PLAINTEXT, "data": shown()}))
+    issuer = issuer_for(tls_server.url, ca_cert=certificate)
+    if certificate is None:
+        with pytest.raises(Transient, match="certificate"):
+            issuer.create(NEW)
+    else:
+        issuer.create(NEW)
+    assert not keys.exists()
+
+
+def test_an_authority_that_the_environment_names_is_not_trusted(
+    tls_server: RawServer, issuer_for: IssuerFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    with pytest.raises(Transient, match="certificate"):
+        issuer_for(tls_server.url).create(NEW)
+    with pytest.raises(Transient, match="certificate"):
+        issuer_for(tls_server.url, proxy=tls_server.url.removesuffix("/api/v1")).create(NEW)
+    assert tls_server.calls == []
