@@ -86,6 +86,7 @@ class Reason(StrEnum):
     AUDIT_UNAVAILABLE = "audit_unavailable"
     INDEX_EMPTY = "index_empty"
     DEFECT = "defect"
+    PAUSED = "paused"
     STOPPING = "stopping"
 
 
@@ -159,6 +160,7 @@ MEANING: dict[Reason, str] = {
     Reason.AUDIT_UNAVAILABLE: "The audit trail cannot be written, so nothing acts.",
     Reason.INDEX_EMPTY: "This process has not yet looked at which keys the other targets serve.",
     Reason.DEFECT: "The plan would have broken a promise, so it was not carried out: please report.",
+    Reason.PAUSED: "Writes to OpenRouter are paused or queued; it is this target's turn later.",
     Reason.STOPPING: "The process was asked to stop.",
 }
 """One sentence of meaning for each reason."""

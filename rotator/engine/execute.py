@@ -126,7 +126,7 @@ def _carry_out(hand: Hand, step: Step, plan: Plan) -> None:
         case Fence():
             fence(hand, step)
         case Enable(key):
-            hand.world.pace.obtain(urgent=True)
+            _obtain_place(hand, urgent=True)
             enable(hand, key)
         case Disable():
             disable(hand, step)
@@ -149,7 +149,7 @@ def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
     if step.claim.kind in _REMOVALS and not world.fleet.filled():
         raise StepFailed(Reason.INDEX_EMPTY)
     if step.claim.kind in _WRITES_TO_PROVIDER:
-        world.pace.obtain(urgent=plan.urgent)
+        _obtain_place(hand, urgent=plan.urgent)
     for removal in plan.steps:
         if isinstance(removal, Disable | Delete):
             look_again_if_stale(hand, removal)
@@ -157,6 +157,20 @@ def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
     claim = replace(step.claim, started_at=world.clock.now())
     change_ledger(hand, edits.TakeClaim(claim))
     hand.claim, hand.claimed_at = claim, started
+
+
+def _obtain_place(hand: Hand, *, urgent: bool) -> None:
+    """Wait for a place for one write to OpenRouter.
+
+    Raises:
+        StepFailed: the wait would be long; nothing failed, the target's turn comes later.
+        Stopping: the process was asked to stop.
+    """
+    try:
+        hand.world.pace.obtain(urgent=urgent)
+    except Transient as error:
+        after = error.retry_after
+        raise StepFailed(Reason.PAUSED, error.detail, retry_after=after, quiet=True) from None
 
 
 def _settle(hand: Hand, step: Settle) -> None:

@@ -40,6 +40,9 @@ _LOOKS = 12
 
 _REOBSERVATIONS = 3
 
+_PUT_OFF = frozenset({Reason.STOPPING, Reason.PAUSED})
+"""Why a plan is left for later without anything having failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -122,6 +125,8 @@ class _Pass:
         if failed is None:
             self.observation = _after(self.world, self.observation, execution)
             return None
+        if failed.reason in _PUT_OFF:
+            return self._put_off(failed)
         if _passing(failed) and self.reobserved < _REOBSERVATIONS:
             self.reobserved += 1
             self.observation = None
@@ -149,6 +154,13 @@ class _Pass:
             failure=book.failure if book is not None else None,
             wake_at=self.chosen.wake_at if self.chosen is not None else None,
         )
+
+    def _put_off(self, failed: StepFailed) -> Report:
+        """Report a target whose turn comes later; nothing failed."""
+        log.info("target %s: %s", self.target.name, failed, extra={"reason": failed.reason})
+        report = self.report()
+        later = timedelta(seconds=failed.retry_after or 0.0)
+        return replace(report, wake_at=report.at + later)
 
     def _failed(self, execution: Execution) -> Report:
         """Report a plan that stopped half-way."""
@@ -204,7 +216,7 @@ def settled_plan(world: World, observation: Observation) -> Plan:
 
 def _passing(failed: StepFailed) -> bool:
     """Tell whether a failure only means that the world moved on: observe anew at once."""
-    return failed.quiet and failed.reason is not Reason.STOPPING
+    return failed.quiet
 
 
 def _after(world: World, observation: Observation, execution: Execution) -> Observation:
