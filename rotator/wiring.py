@@ -12,7 +12,6 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from rotator import __version__
 from rotator.adapters.audit import FileAuditTrail, StreamAuditTrail
@@ -28,7 +27,7 @@ from rotator.adapters.vault import (
     VaultSettings,
 )
 from rotator.config import AppRoleAuth as AppRoleTable
-from rotator.config import Config, SecretSource, resolve
+from rotator.config import Config, SecretSource, read_secret, resolve
 from rotator.core.snapshot import Identity, Limits
 from rotator.core.target import SecretRef
 from rotator.engine.acting import append
@@ -93,7 +92,7 @@ class References:
             source,
             setting,
             env=self._environment,
-            read_file=Path.read_bytes,
+            read_file=read_secret,
             read_vault=self._read_vault,
         )
 

@@ -7,6 +7,7 @@ and `resolve` fetches one when it is needed.
 
 from __future__ import annotations
 
+from rotator.config.files import read_secret
 from rotator.config.load import Config, load, parse
 from rotator.config.schema import (
     AppRoleAuth,
@@ -38,5 +39,6 @@ __all__ = [
     "VaultConfig",
     "load",
     "parse",
+    "read_secret",
     "resolve",
 ]

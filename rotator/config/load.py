@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rotator.config import checks, text
+from rotator.config.files import read_regular
 from rotator.config.locate import Path as Place
 from rotator.config.locate import locate
 from rotator.config.problems import NOT_YET, Model, Problem, say, unknown, validate
@@ -29,6 +30,12 @@ from rotator.config.targets import STANDARD, PolicyTable, TargetTable
 from rotator.core.target import Policy, Target
 from rotator.errors import ConfigurationError
 from rotator.redaction import redact_bytes
+
+LONGEST = 4 * 1024 * 1024
+"""Bytes that the file may have: some twenty thousand targets."""
+
+_MOST_DOTS = 1000
+# In one line. `tomllib` takes quadratic time for a key of many parts.
 
 _LINE = re.compile(r"at line (\d+)")
 _OTHERS_MAY_READ = 0o004
@@ -91,7 +98,7 @@ def load(path: Path) -> Config:
         ConfigurationError: it cannot be read or used; holds every problem with its line.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LONGEST)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigurationError((f"{path}: cannot be read: {reason}",)) from None
@@ -106,6 +113,7 @@ def parse(content: bytes, source: Path) -> Config:
     """
     try:
         written = content.decode()
+        _refuse_deep_keys(written, source)
         document = tomllib.loads(written)
     except UnicodeDecodeError:
         raise ConfigurationError((f"{source}: is not UTF-8 text",)) from None
@@ -114,12 +122,30 @@ def parse(content: bytes, source: Path) -> Config:
         line = f":{found.group(1)}" if found else ""
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
         raise ConfigurationError((f"{source}{line}: is not TOML: {reason}",)) from None
-    reading = _Reading(document)
     lines = locate(written)
-    config = reading.config(source, hashlib.sha256(content).hexdigest())
+    try:
+        reading = _Reading(document)
+        config = reading.config(source, hashlib.sha256(content).hexdigest())
+    except RecursionError:
+        raise ConfigurationError((_too_deep(source),)) from None
     if config is None:
         raise ConfigurationError(say(reading.problems, lines, str(source)))
     return replace(config, warnings=say(list(reading.warnings()), lines, str(source)))
+
+
+def _refuse_deep_keys(written: str, source: Path) -> None:
+    """Refuse a key of so many parts that reading it would take for ever.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    for number, line in enumerate(written.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise ConfigurationError((_too_deep(source, f":{number}"),))
+
+
+def _too_deep(source: Path, line: str = "") -> str:
+    return f"{source}{line}: is nested too deeply: no setting lies deeper than three tables"
 
 
 class _Reading:

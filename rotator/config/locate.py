@@ -18,6 +18,9 @@ Path = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE = re.compile(r"[^,\]}#\n]*")
+_DEEPEST = 100
+# Parts of a key; each of them is noted with all those before it.
+
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 
 
@@ -28,7 +31,7 @@ def locate(document: str) -> Mapping[Path, int]:
     it. Should the scanner lose its way, it returns what it has found up to there.
     """
     scanner = _Scanner(document.replace("\r\n", "\n"))
-    with suppress(IndexError, ValueError):
+    with suppress(IndexError, ValueError, RecursionError):
         scanner.document()
     return scanner.lines
 
@@ -107,6 +110,8 @@ class _Scanner:
         keys = [self._key()]
         while self._next() == ".":
             self.at += 1
+            if len(keys) == _DEEPEST:
+                raise ValueError("too deep")
             keys.append(self._key())
         return keys
 

@@ -156,6 +156,8 @@ def _problem(details: ErrorDetails, model: type[BaseModel], path: Path) -> Probl
         message = f"must be {context['expected']}".replace("'", '"')
     elif kind == "greater_than_equal":
         message = f"must be at least {context['ge']}"
+    elif kind == "too_long":
+        message = f"must have at most {context['max_length']} entries"
     elif kind == "less_than_equal":
         message = f"must be at most {context['le']}"
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -60,6 +60,8 @@ class Listen:
     host: str
     port: int
 
+
+_LONGEST_CRON = 1000
 
 _READY = (timedelta, Path, ZoneInfo, SecretRef, Window, Blackout, Listen, type(None))
 
@@ -114,9 +116,13 @@ def money(value: object) -> float:
     """Return an amount in US dollars: finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number of US dollars, as in 50.0")  # noqa: TRY004 - pydantic's way
-    if not isfinite(value) or value < 0:
+    try:
+        amount = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        amount = inf
+    if not isfinite(amount) or amount < 0:
         raise ValueError("must be a finite number of US dollars, zero or more")
-    return float(value)
+    return amount
 
 
 def _audit_path(value: str) -> Path | None:
@@ -125,6 +131,8 @@ def _audit_path(value: str) -> Path | None:
 
 def one_line_cron(value: str) -> str:
     """Return a cron expression with single blanks; what it means is checked with its zone."""
+    if len(value) > _LONGEST_CRON:
+        raise ValueError(f"must have at most {_LONGEST_CRON} characters; write 0-59/5 for a list")
     return " ".join(value.split())
 
 

@@ -37,6 +37,10 @@ STANDARD = "standard"
 """The policy of a target that names none; it is there even where it is not configured."""
 
 
+MOST_SPANS = 366
+"""Windows, and blackouts, that a policy may have; the time to check them grows with the square."""
+
+
 class DrainTable(Table):
     """``drain`` of a policy: when an old key counts as no longer used."""
 
@@ -59,8 +63,14 @@ class PolicyTable(Table):
     drain: DrainTable = DrainTable()
     quarantine: Positive = timedelta(days=3)
     on_disabled: Literal["hold", "rotate"] = "hold"
-    windows: tuple[Annotated[Window, reads(text.window, "mon-fri 09:00-17:00")], ...] = ()
-    blackouts: tuple[Annotated[Blackout, reads(text.blackout, "2026-12-20/2027-01-05")], ...] = ()
+    windows: Annotated[
+        tuple[Annotated[Window, reads(text.window, "mon-fri 09:00-17:00")], ...],
+        Field(max_length=MOST_SPANS),
+    ] = ()
+    blackouts: Annotated[
+        tuple[Annotated[Blackout, reads(text.blackout, "2026-12-20/2027-01-05")], ...],
+        Field(max_length=MOST_SPANS),
+    ] = ()
 
     def policy(self) -> Policy:
         """Return the policy as the program's own value."""

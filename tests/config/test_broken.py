@@ -297,6 +297,14 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
     "a greatest age shorter than every": (
         with_policy('every = "7d"\nmax_age = "6d"'), 15, "policy.fast.max_age", "every (7d)",
     ),
+    "a cron expression without end": (
+        with_policy('cron = "' + "1," * 100_000 + '1 * * * *"'), 14, "policy.fast.cron",
+        "at most 1000 characters",
+    ),
+    "thousands of blackouts": (
+        with_policy("blackouts = [" + '"2026-12-24",' * 5000 + "]"), 14, "policy.fast.blackouts",
+        "at most 366 entries",
+    ),
     "a grace of zero": (with_policy('grace = "0s"'), 14, "policy.fast.grace", "longer than zero"),
     "a negative quarantine": (
         with_policy('quarantine = "-3d"'), 14, "policy.fast.quarantine", "1h30m",
@@ -315,6 +323,9 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
     ),
     "an unknown way with disabled keys": (
         with_policy('on_disabled = "ignore"'), 14, "policy.fast.on_disabled", '"hold" or "rotate"',
+    ),
+    "a limit of 400 digits": (
+        with_key(f"limit = {'9' * 400}"), 20, "target[0].key.limit", "finite number",
     ),
     # targets
     "the same name twice": (change('"search"', '"billing-api"'), 22, "target[1].name", "target[0]"),
