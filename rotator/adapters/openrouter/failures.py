@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from rotator.adapters.openrouter.text import clean
 from rotator.adapters.openrouter.wire import Answer, Exchange, NoAnswer
 from rotator.errors import OutcomeUnknown, Refused, ServiceError, Transient, Unauthorised
-from rotator.secret import Secret
+from rotator.secret import MASK, Secret
 
 SERVICE = "openrouter"
 LONGEST_WAIT = timedelta(hours=25)
@@ -29,6 +29,9 @@ QUICK = timedelta(seconds=1)
 """The longest delay that a quick retry may ignore by being about as late itself."""
 
 _DAILY = re.compile(r"(?i)\brpd\b|\bper[ _-]?day\b|\bdaily\b")
+_LONG_WORD = re.compile(r"[A-Za-z0-9_+/=-]{24,}", re.ASCII)
+"""What may be a key of whatever kind."""
+
 _BY_ITSELF = {500, 501, 503}
 """With an error of the API's own shape: the service gave up. 502 and 504 say that
 something in between did, and the call may still be under way behind it."""
@@ -42,11 +45,13 @@ class Context:
         operation: what was asked, in a few words.
         now: the wall clock's time (aware, UTC), for delays that are given as instants.
         hidden: the credential that was sent, to be masked should an answer repeat it.
+        makes_key: whether an answer may quote a new key, which nobody knows yet.
     """
 
     operation: str
     now: datetime
     hidden: tuple[Secret, ...] = ()
+    makes_key: bool = False
 
 
 def api_error(answer: Answer) -> Mapping[str, Any] | None:
@@ -147,7 +152,10 @@ def _detail(answer: Answer, context: Context) -> str:
         return f"{status}, a redirect to {clean(where, *context.hidden)!r}; none is followed"
     error = api_error(answer)
     if error is not None:
-        return f"{status}: {clean(error['message'], *context.hidden)}"
+        message = error["message"]
+        if context.makes_key:
+            message = _LONG_WORD.sub(MASK, message)
+        return f"{status}: {clean(message, *context.hidden)}"
     if answer.status < 300:
         return f"{status}, but the answer is not of the documented shape"
     return f"{status}, not as an error of the API: something in between may have answered"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -120,7 +120,8 @@ class OpenRouterIssuer:
         minted = self._reader.minted(answer, new)
         if minted is not None:
             return minted
-        return failures.create_failure(answer, self._context(operation, credential))
+        context = replace(self._context(operation, credential), makes_key=True)
+        return failures.create_failure(answer, context)
 
     def list_keys(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
         """Return all keys of the default workspace and the given ones, each once.

@@ -238,6 +238,15 @@ def test_a_secret_of_any_shape_is_masked_where_the_answer_repeats_it(
     assert "no such key as" in str(caught.value)
 
 
+def test_a_new_key_of_any_shape_is_masked_where_a_failed_create_quotes_it(
+    server: RawServer, issuer: OpenRouterIssuer
+) -> None:
+    server.will(error(500, 'Internal error after {"key": "another-kind-of-key-0123456789abcdef"}'))
+    with pytest.raises(OutcomeUnknown, match="Internal error after") as caught:
+        issuer.create(NewKey(name="a key"))
+    assert "another-kind" not in str(caught.value)
+
+
 def test_nothing_prints_the_management_key_or_the_proxys_password(
     server: RawServer, issuer: OpenRouterIssuer
 ) -> None:
