@@ -56,12 +56,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; `cut` ends the connection after so many bytes of its body."""
+    """One answer: `cut` ends it after so many bytes of its body, `start` is its status line."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     cut: int | None = None
+    start: str | None = None
 
     @property
     def json(self) -> Any:
@@ -78,9 +79,11 @@ class Exchange:
     answer: Answer | None
 
 
-Forward = Callable[[], Answer]
+Forward = Callable[..., Answer]
+"""Hands the call on, or another in its place where one is given."""
+
 Meddler = Callable[[Request, Forward], Answer | None]
-"""Gets a call, and a function that hands it on; returns what the caller gets, None for no answer."""
+"""Gets a call and a function that hands it on; returns what the caller gets, None for no answer."""
 
 
 def honest(_request: Request, forward: Forward) -> Answer | None:
@@ -181,7 +184,10 @@ class Proxy:
                     self.rfile.read(length),
                 )
                 try:
-                    answer = proxy.meddle(request, lambda: proxy._forward(self.upstream, request))
+                    answer = proxy.meddle(
+                        request,
+                        lambda instead=request: proxy._forward(self.upstream, instead),
+                    )
                 except (OSError, http.client.HTTPException):
                     answer = None  # The server is away: the caller's connection ends as well.
                 proxy._note(Exchange(time.time(), request, answer))
@@ -196,7 +202,7 @@ class Proxy:
                 raise AttributeError(name)
 
             def reply(self, answer: Answer) -> None:
-                lines = [f"HTTP/1.1 {answer.status} Answer"]
+                lines = [answer.start or f"HTTP/1.1 {answer.status} Answer"]
                 lines += [f"{name}: {text}" for name, text in answer.headers.items()]
                 if answer.status != 204:
                     lines.append(f"Content-Length: {len(answer.body)}")
