@@ -371,10 +371,11 @@ class GraceAfresh:
 
     key: str
     at: datetime
+    failure: Failure | None = None
 
     def apply(self, ledger: Ledger) -> Ledger:
         """Start the key's grace period anew."""
-        ledger = replace(ledger, pending=None)
+        ledger = replace(ledger, pending=None, failure=self.failure or ledger.failure)
         entry = ledger.entry(self.key)
         if entry is None:
             return ledger

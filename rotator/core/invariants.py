@@ -4,8 +4,10 @@ The planner may be wrong; this module is written against the promises, not again
 the planner, and looks at nothing but the snapshot and the steps. In short:
 
 * only a claim's holder mints, publishes, disables, deletes or fences;
-* a key is published only after it was minted and verified, on the version that the
-  claim names, and promoted only after it was published;
+* a key is published only after it was minted or recalled, and verified, on the version
+  that the claim names, and promoted only after it was published;
+* only a retiring key is recalled, from a version seen to hold it, whose delete was never
+  claimed, and that serves nowhere else; besides served keys only that one is enabled;
 * additions come before removals, and nothing is removed in a plan that adds;
 * no key is disabled or deleted that its own or another target serves, that no ledger
   entry names, whose grace, drain or quarantine is not over, while the value is
@@ -40,7 +42,9 @@ from rotator.core.steps import (
     MakeClaim,
     Mint,
     PromoteMinted,
+    PromoteRecalled,
     Publish,
+    Recall,
     Record,
     RecordDisabled,
     Step,
@@ -57,6 +61,8 @@ class _Progress:
     claim: Claim | None
     ours: bool = False
     minted: bool = False
+    recalled: str | None = None
+    enabled: bool = False
     verified: bool = False
     published: bool = False
     fenced: bool = False
@@ -64,7 +70,7 @@ class _Progress:
 
     def end_claim(self) -> None:
         """Note that the outcome was written: what comes next needs a claim of its own."""
-        self.claim, self.ours, self.fenced = None, False, False
+        self.claim, self.ours, self.fenced, self.recalled = None, False, False, None
 
 
 def assert_safe(snapshot: Snapshot, steps: tuple[Step, ...], now: datetime) -> None:
@@ -98,14 +104,16 @@ def _broken_promise(
             progress.ours = True
         case CreateLedger():
             return "there is a ledger already" if snapshot.ledger.ledger is not None else None
-        case Mint() | Verify() | Publish() | PromoteMinted():
-            return _rotation_step(progress, step)
+        case Recall():
+            return _recall_step(snapshot, progress, step)
+        case Mint() | Verify() | Publish() | PromoteMinted() | PromoteRecalled():
+            return _rotation_step(snapshot, progress, step)
         case Fence():
             if not progress.ours or not snapshot.secret.live:
                 return "a fence needs a claim of ours and a live version"
             progress.fenced = True
         case Enable(key):
-            return _enable_step(snapshot, key)
+            return _enable_step(snapshot, progress, key)
         case Disable(key) | Delete(key):
             return _removal_step(snapshot, progress, step, key, now)
         case Record() | RecordDisabled():
@@ -115,11 +123,33 @@ def _broken_promise(
     return None
 
 
-def _rotation_step(progress: _Progress, step: Step) -> str | None:
-    """Check minting, verifying, publishing and promoting."""
+def _recall_step(snapshot: Snapshot, progress: _Progress, step: Recall) -> str | None:
+    """Check that a recalled key is one that may be served again."""
+    book = snapshot.ledger.ledger
+    entry = book.entry(step.key) if book is not None else None
+    if book is None or entry is None or progress.minted:
+        return "only a retiring key is recalled"
+    if snapshot.versions.get(step.version) != entry.value_sha256:
+        return "only a version that was seen to hold the key is recalled"
+    if entry.delete_claimed:
+        return "a delete of this key was claimed once"
+    if snapshot.served_elsewhere(step.key):
+        return "another target serves this key"
+    if book.foreign is not None or not snapshot.secret.live:
+        return "nothing is recalled over a foreign value or without a live version"
+    progress.recalled = step.key
+    return None
+
+
+def _rotation_step(snapshot: Snapshot, progress: _Progress, step: Step) -> str | None:
+    """Check minting, verifying, publishing and promoting, of a new key or a recalled one."""
     claim = progress.claim
-    if claim is None or not progress.ours or claim.kind is not ClaimKind.ROTATE:
-        return "no claim of ours to rotate"
+    back = progress.recalled is not None
+    kind = ClaimKind.ROLLBACK if back else ClaimKind.ROTATE
+    if claim is None or not progress.ours or claim.kind is not kind:
+        return "no claim of ours to roll back" if back else "no claim of ours to rotate"
+    if back and (claim.key != progress.recalled or isinstance(step, Mint | PromoteMinted)):
+        return "a rollback serves the key that it claimed"
     if progress.disabled:
         return "additions come before removals"
     match step:
@@ -128,13 +158,15 @@ def _rotation_step(progress: _Progress, step: Step) -> str | None:
                 return "a claim mints once"
             progress.minted = True
         case Verify():
-            if not progress.minted:
+            if not (progress.minted or back):
                 return "nothing to verify"
             progress.verified = True
         case Publish():
-            if not progress.verified:
+            if not progress.verified or (back and not _enabled(snapshot, progress)):
                 return "only a key that was proven to work is published"
             progress.published = True
+        case PromoteRecalled(key) if key != progress.recalled:
+            return "a rollback serves the key that it claimed"
         case _:
             if not progress.published:
                 return "only a published key is promoted"
@@ -142,8 +174,20 @@ def _rotation_step(progress: _Progress, step: Step) -> str | None:
     return None
 
 
-def _enable_step(snapshot: Snapshot, key: str) -> str | None:
-    """Check that only a served key is enabled."""
+def _enabled(snapshot: Snapshot, progress: _Progress) -> bool:
+    """Tell whether the recalled key was seen enabled, or was enabled by a step before."""
+    look = snapshot.looks.get(progress.recalled or "")
+    seen = look is not None and look.key is not None and not look.key.disabled
+    return seen or progress.enabled
+
+
+def _enable_step(snapshot: Snapshot, progress: _Progress, key: str) -> str | None:
+    """Check that only a served key is enabled, or one that a claim of ours goes back to."""
+    claim = progress.claim
+    if claim is not None and progress.ours and key in (claim.key, progress.recalled):
+        rollback = claim.kind is ClaimKind.ROLLBACK and claim.key == progress.recalled
+        progress.enabled = rollback
+        return None if rollback else "only a recalled key is enabled under a claim"
     book = snapshot.ledger.ledger
     served = book is not None and book.served is not None and book.served.hash == key
     entry = book.entry(key) if book is not None else None

@@ -8,8 +8,9 @@ removing, and takes the first that has an answer:
 3. does somebody hold a claim, or did one expire;
 4. was the secret moved or changed by another hand;
 5. are there keys of ours that no ledger knows;
-6. is the served key dead, or due;
-7. may a retiring key be looked at, disabled or deleted.
+6. does an operator want an older key back (then nothing further is asked);
+7. is the served key dead, or due;
+8. may a retiring key be looked at, disabled or deleted.
 
 A plan makes at most one change; the next pass plans the next one. The invariants
 are asserted after every step of every plan (`rotator.core.invariants`).
@@ -36,6 +37,7 @@ from rotator.core.ledger import ClaimKind
 from rotator.core.reasons import Reason
 from rotator.core.recovery import needed_value, recover, retiring_from
 from rotator.core.removal import plan_removal
+from rotator.core.rollback import plan_rollback
 from rotator.core.rotation import claim_for, due, new_key, predecessor, rotation_steps
 from rotator.core.served import dead_key, first_ledger, follow_path, follow_value, heal_disabled
 from rotator.core.snapshot import Snapshot
@@ -76,6 +78,8 @@ def _plan(snapshot: Snapshot, now: datetime) -> Plan:
     for ask in (follow_path, follow_value, _adopt_orphans):
         if answer := ask(snapshot, now):
             return answer
+    if snapshot.demand is not None and snapshot.demand.rollback is not None:
+        return plan_rollback(snapshot, snapshot.demand.rollback, now)
     return _rotate_or_remove(snapshot, now)
 
 

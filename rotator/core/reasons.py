@@ -67,11 +67,16 @@ class Reason(StrEnum):
     CHANGED_NOT_READ = "changed_not_read"
     NO_LIVE_VERSION = "no_live_version"
     LIMIT_UNKNOWN = "limit_unknown"
+    NO_OLDER_KEY = "no_older_key"
+    DELETE_CLAIMED = "delete_claimed"
+    VALUE_GONE = "value_gone"
+    OLD_KEY_GONE = "old_key_gone"
     # What failed.
     MINT_REFUSED = "mint_refused"
     MINT_UNKNOWN = "mint_unknown"
     NOT_AS_ORDERED = "not_as_ordered"
     NEW_KEY_REFUSED = "new_key_refused"
+    OLD_KEY_REFUSED = "old_key_refused"
     OUTAGE = "outage"
     FIELD_CHANGED = "field_changed"
     PUBLISH_UNKNOWN = "publish_unknown"
@@ -142,10 +147,15 @@ MEANING: dict[Reason, str] = {
     Reason.CHANGED_NOT_READ: "The secret has a new version whose value was not read.",
     Reason.NO_LIVE_VERSION: "The secret has no readable version, so no old key is disabled.",
     Reason.LIMIT_UNKNOWN: "The old key's spending limit cannot be told, so no key is made.",
+    Reason.NO_OLDER_KEY: "The target has no such older key to go back to.",
+    Reason.DELETE_CLAIMED: "The old key was about to be deleted once, which may still take effect.",
+    Reason.VALUE_GONE: "No version of the secret that can be read holds the old key's value.",
+    Reason.OLD_KEY_GONE: "The old key has expired, or no longer exists at OpenRouter.",
     Reason.MINT_REFUSED: "OpenRouter refused to create a key.",
     Reason.MINT_UNKNOWN: "No answer tells whether a key was created; it is settled later.",
     Reason.NOT_AS_ORDERED: "The new key's limit is not the one that was asked for.",
     Reason.NEW_KEY_REFUSED: "OpenRouter does not accept the new key, while the old one works.",
+    Reason.OLD_KEY_REFUSED: "OpenRouter does not accept the old key, so it is not served again.",
     Reason.OUTAGE: "OpenRouter accepts neither the new key nor the old one.",
     Reason.FIELD_CHANGED: "Somebody else changed the target's field meanwhile; that stays.",
     Reason.PUBLISH_UNKNOWN: "No answer tells whether the new key was published.",

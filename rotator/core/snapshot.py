@@ -143,8 +143,19 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback:
+    """An operator wants an older key served again.
+
+    Attributes:
+        key: its hash; None asks only for what must be settled before one can be chosen.
+    """
+
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Demand:
-    """An operator asks for a rotation now.
+    """An operator asks for a rotation now, or for the way back from one.
 
     Attributes:
         at: when; a served key claimed before that is replaced, once.
@@ -152,12 +163,14 @@ class Demand:
             a held target follows only then.
         compromised: skip all waits, and disable all predecessors.
         overwrite_foreign: overwrite a value that no key explains.
+        rollback: set where an older key shall be served again, and no new one made.
     """
 
     at: datetime
     named: bool = True
     compromised: bool = False
     overwrite_foreign: bool = False
+    rollback: Rollback | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,13 +93,22 @@ class Mint:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Read an old key's plaintext from an older version of the secret that served it."""
+
+    key: str
+    version: int
+    secret: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
 class Verify:
-    """Prove that the created key works."""
+    """Prove that the created or recalled key works."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Write the created key's plaintext to the target's field, by check-and-set."""
+    """Write the plaintext in hand to the target's field, by check-and-set."""
 
     secret: SecretRef
 
@@ -109,6 +118,13 @@ class PromoteMinted:
     """Record that the published key is the served one; the claim ends."""
 
     compromised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteRecalled:
+    """Record that the published old key is the served one again; the claim ends."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +179,11 @@ Step = (
     | TakeOverClaim
     | Fence
     | Mint
+    | Recall
     | Verify
     | Publish
     | PromoteMinted
+    | PromoteRecalled
     | Enable
     | Disable
     | RecordDisabled

@@ -24,7 +24,9 @@ from rotator.core.steps import (
     Mint,
     Plan,
     PromoteMinted,
+    PromoteRecalled,
     Publish,
+    Recall,
     Record,
     RecordDisabled,
     Settle,
@@ -36,6 +38,7 @@ from rotator.engine.acting import append
 from rotator.engine.hand import Hand, StepFailed, change_ledger, create_ledger
 from rotator.engine.observe import Observation
 from rotator.engine.remove import delete, disable, enable, fence, look_again_if_stale
+from rotator.engine.rollback import enable_again, promote_again, recall
 from rotator.engine.rotate import mint, promote, publish, verify
 from rotator.engine.world import World, log
 from rotator.errors import (
@@ -115,16 +118,12 @@ def _carry_out(hand: Hand, step: Step, plan: Plan) -> None:
             change_ledger(hand, edits.TakeOver(hand.snapshot.identity.holder, at))
             assert hand.ledger.ledger is not None  # just written
             hand.claim, hand.claimed_at = hand.ledger.ledger.pending, started
-        case Mint():
-            mint(hand, step)
-        case Verify():
-            verify(hand)
-        case Publish():
-            publish(hand, step)
-        case PromoteMinted():
-            promote(hand, step)
+        case Mint() | Recall() | Verify() | Publish() | PromoteMinted() | PromoteRecalled():
+            _serve(hand, step)
         case Fence():
             fence(hand, step)
+        case Enable(key) if hand.claim is not None:
+            enable_again(hand, key)
         case Enable(key):
             _obtain_place(hand, urgent=True)
             enable(hand, key)
@@ -139,6 +138,25 @@ def _carry_out(hand: Hand, step: Step, plan: Plan) -> None:
             _settle(hand, step)
 
 
+def _serve(
+    hand: Hand, step: Mint | Recall | Verify | Publish | PromoteMinted | PromoteRecalled
+) -> None:
+    """Carry out one of the steps that bring another key to the consumers."""
+    match step:
+        case Mint():
+            mint(hand, step)
+        case Recall():
+            recall(hand, step)
+        case Verify():
+            verify(hand)
+        case Publish():
+            publish(hand, step)
+        case PromoteMinted():
+            promote(hand, step)
+        case PromoteRecalled():
+            promote_again(hand, step)
+
+
 def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
     """Obtain a place for the write, make sure the look is still fresh, and claim."""
     world = hand.world
@@ -148,7 +166,8 @@ def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
         raise StepFailed(Reason.STOPPING, quiet=True)
     if step.claim.kind in _REMOVALS and not world.fleet.filled():
         raise StepFailed(Reason.INDEX_EMPTY)
-    if step.claim.kind in _WRITES_TO_PROVIDER:
+    enables = any(isinstance(each, Enable) for each in plan.steps)
+    if step.claim.kind in _WRITES_TO_PROVIDER or enables:
         _obtain_place(hand, urgent=plan.urgent)
     for removal in plan.steps:
         if isinstance(removal, Disable | Delete):
@@ -252,7 +271,7 @@ def _ending(hand: Hand, failed: StepFailed, failure: Failure | None) -> edits.Ed
     if failed.reason in (Reason.CONFLICT, Reason.AUDIT_UNAVAILABLE) and failed.ending is None:
         return None
     ending = failed.ending if hand.claim is not None else None
-    if isinstance(ending, edits.DropClaim | edits.Abandon | edits.RetireKeys):
+    if isinstance(ending, edits.DropClaim | edits.Abandon | edits.RetireKeys | edits.GraceAfresh):
         return replace(ending, failure=failure)
     if ending is not None:
         return ending

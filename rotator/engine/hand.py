@@ -63,7 +63,7 @@ class Hand:
         reason: why, for the audit trail.
         claim: our claim, once it was written.
         claimed_at: monotonic time before the claim was last written.
-        minted: the key in hand, once it was created.
+        minted: the key in hand, once it was created, or recalled from an older version.
         published: the version of the secret that serves it, once it was written.
         secret: the secret as we left it, where we wrote it.
         touched: hashes of keys that were changed at OpenRouter.

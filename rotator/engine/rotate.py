@@ -1,10 +1,13 @@
-"""The steps that make, prove and publish a new key, and record that it is served."""
+"""The steps that make, prove and publish a new key, and record that it is served.
+
+A rollback proves and publishes its old key by the same steps (`rotator.engine.rollback`).
+"""
 
 from __future__ import annotations
 
 from rotator.core import edits
 from rotator.core.keys import IssuedKey
-from rotator.core.ledger import RetiringKey, ServedKey
+from rotator.core.ledger import ClaimKind, RetiringKey, ServedKey
 from rotator.core.reasons import Reason
 from rotator.core.recovery import retiring_from, terms_of
 from rotator.core.snapshot import SecretSeen, ValueSeen
@@ -88,8 +91,21 @@ def _check_order(hand: Hand, step: Mint) -> None:
         raise StepFailed(Reason.NOT_AS_ORDERED, detail, ending=_give_up(hand))
 
 
-def _give_up(hand: Hand) -> edits.Abandon:
+def _rolls_back(hand: Hand) -> bool:
+    """Tell whether the key in hand is an old one."""
+    return hand.our_claim.kind is ClaimKind.ROLLBACK
+
+
+def _grace_afresh(hand: Hand) -> edits.GraceAfresh:
+    """Return the edit that lets the old key in hand retire anew: somebody may have got it."""
+    at = hand.snapshot.late_now(hand.world.clock.now())
+    return edits.GraceAfresh(hand.in_hand.key.hash, at)
+
+
+def _give_up(hand: Hand) -> edits.Abandon | edits.GraceAfresh:
     """Return the edit that abandons the key in hand: never sent to Vault, or refused there."""
+    if _rolls_back(hand):
+        return _grace_afresh(hand)
     nonce = hand.our_claim.nonce
     assert nonce is not None  # a claimed rotation has one
     return edits.Abandon(nonce, _entry_in_hand(hand, Reason.NEVER_SERVED))
@@ -107,7 +123,7 @@ def _entry_in_hand(hand: Hand, why: Reason) -> RetiringKey:
 
 
 def verify(hand: Hand) -> None:
-    """Prove that the new key works; it is asked again until half of the claim is gone.
+    """Prove that the key in hand works; it is asked again until half of the claim is gone.
 
     Raises:
         StepFailed: it is refused. Where the served key is refused as well, that is an
@@ -133,7 +149,8 @@ def verify(hand: Hand) -> None:
     try:
         act(world, event, prove, patience=hand.patience())
     except ServiceError as error:
-        reason = Reason.NEW_KEY_REFUSED if _served_works(hand) else Reason.OUTAGE
+        refused = Reason.OLD_KEY_REFUSED if _rolls_back(hand) else Reason.NEW_KEY_REFUSED
+        reason = refused if _served_works(hand) else Reason.OUTAGE
         raise StepFailed(reason, str(error), ending=_give_up(hand)) from None
 
 
@@ -144,7 +161,7 @@ def _trouble_with(hand: Hand, secret: Secret) -> ServiceError | None:
     except ServiceError as error:
         return error
     if caller is None:
-        return Refused("openrouter", "verify the new key", "it is not accepted", status=401)
+        return Refused("openrouter", "verify the key", "it is not accepted", status=401)
     return None
 
 
@@ -161,7 +178,7 @@ def _served_works(hand: Hand) -> bool:
 
 
 def publish(hand: Hand, step: Publish) -> None:
-    """Write the new key's plaintext to the target's field, and read it back.
+    """Write the plaintext in hand to the target's field, and read it back.
 
     Raises:
         StepFailed: somebody changed the field meanwhile (the key is given up), the
@@ -258,7 +275,8 @@ def _settle_publish(hand: Hand, secret: SecretRef, detail: str) -> None:
         return
     base = (hand.our_claim.base_version, hand.our_claim.base_created_time)
     if (read.version, read.created_time) != base:
-        failed.ending = edits.RetireKeys((_entry_in_hand(hand, Reason.MAYBE_SERVED),))
+        maybe = edits.RetireKeys((_entry_in_hand(hand, Reason.MAYBE_SERVED),))
+        failed.ending = _grace_afresh(hand) if _rolls_back(hand) else maybe
     raise failed
 
 
@@ -281,14 +299,15 @@ def _note_published(hand: Hand, secret: SecretRef) -> None:
 
 
 def promote(hand: Hand, step: PromoteMinted) -> None:
-    """Record that the published key is the served one; tried again while the claim lasts.
+    """Record that the published key is the served one.
 
     Raises:
-        StepFailed: Vault stayed away; the claim's recovery promotes it.
+        StepFailed: as `record_promotion`.
     """
     key, claim, written = hand.in_hand.key, hand.our_claim, hand.published
     assert written is not None  # the plan publishes first
-    minted_at = key.created_at or claim.started_at
+    # Made in the future it would never be due.
+    minted_at = min(key.created_at or claim.started_at, hand.world.clock.now())
     served = ServedKey(
         hash=key.hash,
         value_sha256=hand.in_hand.secret.sha256(),
@@ -303,7 +322,15 @@ def promote(hand: Hand, step: PromoteMinted) -> None:
         expires_at=key.expires_at,
         terms=terms_of(key),
     )
-    edit = edits.Promote(served, compromised=step.compromised)
+    record_promotion(hand, edits.Promote(served, compromised=step.compromised))
+
+
+def record_promotion(hand: Hand, edit: edits.Promote) -> None:
+    """Write who is served now; tried again while the claim lasts.
+
+    Raises:
+        StepFailed: Vault stayed away; the claim's recovery promotes the key.
+    """
     pauses = iter(_VAULT_PAUSES)
     while True:
         try:
