@@ -22,7 +22,9 @@ from rotator.core.steps import (
     MakeClaim,
     Mint,
     PromoteMinted,
+    PromoteRecalled,
     Publish,
+    Recall,
     Record,
     RecordDisabled,
     Settle,
@@ -70,6 +72,10 @@ OVER = snapshot(
     looks=looks(issued(B, disabled=True)),
 )
 """B's quarantine is over, and a look shows it disabled."""
+BACK = replace(OLD, versions={2: B})
+"""B could be served again: version 2 holds it."""
+RECALL = Recall(B, 2, PATH)
+ROLL_BACK = (RECALL, MakeClaim(claim(ClaimKind.ROLLBACK)))
 EXPIRED = snapshot(ledger(pending=claim()))
 LIVE = snapshot(ledger=LedgerSeen(7, NOW, ledger(pending=claim())))
 
@@ -132,6 +138,88 @@ BROKEN: list[tuple[str, Snapshot, tuple[Step, ...], str]] = [
         changed(CALM, secret=DELETED),
         (MakeClaim(claim(ClaimKind.FENCE)), Fence(PATH)),
         "needs a claim of ours and a live version",
+    ),
+    ("an old key enabled under a claim", BACK, (ROLL_BACK[1], Enable(B)), "only a recalled key"),
+    ("an old key enabled without a claim", BACK, (RECALL, Enable(B)), "only a served key"),
+    (
+        "an old key enabled under a disable's claim",
+        BACK,
+        (RECALL, DISABLE_B[0], Enable(B)),
+        "only a recalled key",
+    ),
+    ("another key enabled", BACK, (*ROLL_BACK, Enable(C)), "only a served key is enabled"),
+    ("a key in no entry recalled", BACK, (Recall(C, 2, PATH),), "only a retiring key"),
+    ("a version not read recalled", OLD, (RECALL,), "seen to hold the key"),
+    ("another version recalled", BACK, (Recall(B, 1, PATH),), "seen to hold the key"),
+    (
+        "a key recalled whose delete was claimed",
+        entry(BACK, delete_claimed=True),
+        (RECALL,),
+        "a delete of this key was claimed once",
+    ),
+    (
+        "a key recalled that serves elsewhere",
+        changed(BACK, served_by={B: frozenset({"payroll"})}),
+        (RECALL,),
+        "another target serves this key",
+    ),
+    (
+        "a key recalled over a foreign value",
+        changed(BACK, book={"served": None, "foreign": FOREIGN}),
+        (RECALL,),
+        "over a foreign value",
+    ),
+    (
+        "a key recalled without a live version",
+        changed(BACK, secret=DELETED),
+        (RECALL,),
+        "without a live version",
+    ),
+    ("a key recalled after a mint", BACK, (ROTATE, MINT, RECALL), "only a retiring key"),
+    ("a rollback unverified", BACK, (*ROLL_BACK, PUBLISH), "proven to work is published"),
+    (
+        "a disabled key published",
+        changed(BACK, looks=looks(issued(B, disabled=True))),
+        (*ROLL_BACK, Verify(), PUBLISH),
+        "proven to work is published",
+    ),
+    (
+        "a recalled key under a rotation's claim",
+        BACK,
+        (RECALL, ROTATE, Verify()),
+        "no claim of ours to roll back",
+    ),
+    ("a rollback without a recall", BACK, (ROLL_BACK[1], Verify()), "no claim of ours to rotate"),
+    ("a mint in a rollback", BACK, (*ROLL_BACK, MINT), "serves the key that it claimed"),
+    (
+        "a recalled key promoted as a new one",
+        BACK,
+        (*ROLL_BACK, Verify(), PUBLISH, PROMOTE),
+        "serves the key that it claimed",
+    ),
+    (
+        "another key promoted",
+        BACK,
+        (*ROLL_BACK, Verify(), PUBLISH, PromoteRecalled(C)),
+        "serves the key that it claimed",
+    ),
+    (
+        "another key claimed",
+        BACK,
+        (RECALL, MakeClaim(claim(ClaimKind.ROLLBACK, key=C)), Verify()),
+        "serves the key that it claimed",
+    ),
+    (
+        "a rollback promoted before its publish",
+        BACK,
+        (*ROLL_BACK, Verify(), PromoteRecalled(B)),
+        "only a published key is promoted",
+    ),
+    (
+        "a rollback promoted twice",
+        BACK,
+        (*ROLL_BACK, Verify(), PUBLISH, PromoteRecalled(B), PromoteRecalled(B)),
+        "no claim of ours",
     ),
     ("an old key enabled", OLD, (Enable(B),), "only a served key is enabled"),
     ("an unknown key enabled", CALM, (Enable(C),), "only a served key is enabled"),
@@ -290,6 +378,12 @@ def test_a_claim_ends_with_its_outcome_so_nothing_more_is_done_under_it(ending: 
 KEPT: list[tuple[str, Snapshot, tuple[Step, ...]]] = [
     ("nothing", CALM, ()),
     ("a rotation", CALM, (ROTATE, MINT, Verify(), PUBLISH, PROMOTE)),
+    ("a rollback", BACK, (*ROLL_BACK, Verify(), PUBLISH, PromoteRecalled(B))),
+    (
+        "a rollback out of quarantine",
+        changed(BACK, looks=looks(issued(B, disabled=True))),
+        (*ROLL_BACK, Enable(B), Verify(), PUBLISH, PromoteRecalled(B)),
+    ),
     ("a disable", OLD, (*DISABLE_B, RecordDisabled(B))),
     ("a delete", OVER, (*DELETE_B, Record(KeyRemoved(B)))),
     ("a served key enabled", CALM, (Enable(A),)),
