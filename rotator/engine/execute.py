@@ -7,7 +7,7 @@ ledger where that can be done, and the next pass observes and plans anew.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rotator.core import edits
 from rotator.core.failures import Cause, failure_after
@@ -130,8 +130,7 @@ def _carry_out(hand: Hand, step: Step, plan: Plan) -> None:
         case Disable():
             disable(hand, step)
         case RecordDisabled(key):
-            at = hand.snapshot.late_now(hand.world.clock.now())
-            change_ledger(hand, edits.KeyDisabled(key, at))
+            change_ledger(hand, edits.KeyDisabled(key, _disabled_at(hand)))
         case Delete():
             delete(hand, step)
         case Settle():
@@ -155,6 +154,16 @@ def _serve(
             promote(hand, step)
         case PromoteRecalled():
             promote_again(hand, step)
+
+
+def _disabled_at(hand: Hand) -> datetime:
+    """Return from when the quarantine counts: no earlier than the key was disabled.
+
+    Where the local clock is behind, what the snapshot knows of Vault's is as old as the
+    pass; the read after the disable tells better.
+    """
+    at = hand.snapshot.late_now(hand.world.clock.now())
+    return at if hand.disabled_by is None else max(at, hand.disabled_by)
 
 
 def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from rotator.core.codec import encode_ledger
 from rotator.core.edits import Edit
@@ -67,6 +68,8 @@ class Hand:
         published: the version of the secret that serves it, once it was written.
         secret: the secret as we left it, where we wrote it.
         touched: hashes of keys that were changed at OpenRouter.
+        disabled_by: a time by Vault's clock at which the key of this plan was disabled
+            already, once it was.
     """
 
     world: World
@@ -80,6 +83,7 @@ class Hand:
     published: Written | None = None
     secret: SecretSeen | None = None
     touched: tuple[str, ...] = ()
+    disabled_by: datetime | None = None
 
     @property
     def snapshot(self) -> Snapshot:

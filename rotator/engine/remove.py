@@ -22,6 +22,9 @@ from rotator.ports import SecretVersion
 _LONGEST_FRESH = timedelta(seconds=10)
 _SHORTEST_FRESH = timedelta(seconds=1)
 
+_WHOLE_SECOND = timedelta(seconds=1)
+# Vault's ``Date`` has whole seconds; a quarantine that began with it would be cut short by a part.
+
 
 def freshness(hand: Hand) -> float:
     """Return for how many seconds a read or look allows a disable or delete.
@@ -81,6 +84,7 @@ def disable(hand: Hand, step: Disable) -> None:
         )
     )
     read = hand.world.secrets.read(step.secret.path)
+    hand.disabled_by = read.vault_time + _WHOLE_SECOND
     if _serves(hand, step, read):
         enable(hand, step.key)
         raise StepFailed(Reason.STILL_SERVED, ending=edits.DropClaim(), quiet=True)
