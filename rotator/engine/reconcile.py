@@ -181,7 +181,7 @@ class _Pass:
         service = error.service if isinstance(error, ServiceError) else None
         if isinstance(error, Unauthorised) and service == "openrouter":
             world.fleet.refuse(str(error))
-        failure = next_failure(self.target.name, earlier, cause_of(error), world.clock.now())
+        failure = self._next_failure(cause_of(error), earlier)
         log.error("target %s: %s", self.target.name, error, extra={"reason": failure.reason})
         if self.observation is not None and service == "openrouter":
             note_failure(world, self.observation, failure)
@@ -194,6 +194,16 @@ class _Pass:
             failure=failure,
             wake_at=failure.next_try,
         )
+
+    def _next_failure(self, cause: Cause, earlier: Failure | None) -> Failure:
+        """Return one more failure in the row, as far as the row and the served key are known."""
+        seen = self.observation.snapshot.ledger if self.observation is not None else None
+        book = seen.ledger if seen is not None else None
+        known = [each for each in (earlier, book.failure if book else None) if each is not None]
+        before = max(known, key=lambda each: each.count, default=None)
+        served = book.served if book is not None else None
+        expires_at = served.expires_at if served is not None else None
+        return next_failure(self.target.name, before, cause, self.world.clock.now(), expires_at)
 
 
 def settled_plan(world: World, observation: Observation) -> Plan:

@@ -6,8 +6,11 @@ from datetime import timedelta
 
 from rotator.core.keys import NewKey
 from rotator.core.reasons import Reason
+from rotator.core.snapshot import Demand
+from rotator.core.target import KeySettings
 from rotator.ports import MintedKey
-from tests.engine.lab import Lab
+from tests.engine.lab import Lab, target
+from tests.fakes.faults import Kind, nth
 
 
 def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cleaned_up() -> None:
@@ -38,3 +41,36 @@ def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cle
     lab.account.make = make  # type: ignore[method-assign]
     lab.live(timedelta(hours=9))
     lab.come_to_rest()
+
+
+def test_a_request_whose_new_key_never_works_makes_one_key_and_cleans_it_up() -> None:
+    lab = Lab()
+    lab.run()
+    make = lab.account.make
+
+    def refused(new: NewKey) -> MintedKey:
+        minted = make(new)
+        lab.account.refuses.add(minted.key.hash)
+        return minted
+
+    lab.account.make = refused  # type: ignore[method-assign]
+    lab.clock.advance(timedelta(hours=1))
+    before = lab.account.minted
+    report = lab.run(demand=Demand(lab.clock.now(), True, False, False))
+    assert lab.account.minted == before + 1
+    assert report.failure is not None
+    assert report.failure.reason is Reason.NEW_KEY_REFUSED
+    book = lab.ledger()
+    assert book is not None
+    assert not book.retiring
+
+
+def test_a_failure_to_look_waits_no_longer_than_half_of_what_the_served_key_has_left() -> None:
+    lab = Lab(targets=(target(key=KeySettings(expires_in=timedelta(hours=17))),))
+    lab.run()
+    lab.clock.advance(timedelta(hours=17, seconds=-20))
+    lab.faults.choose = nth("openrouter.get", 1, Kind.ERROR)
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is Reason.UNAVAILABLE
+    assert report.failure.next_try - report.at <= timedelta(seconds=10)
