@@ -78,7 +78,7 @@ def _references(services: Services) -> Iterator[Result]:
             services.references.read(source, setting)
         except ConfigurationError as error:
             hint = "put the secret there, or correct the reference"
-            yield Result(setting, False, str(error), hint)
+            yield Result(setting, False, str(error).removeprefix(f"{setting}: "), hint)
         else:
             yield Result(setting, True, f"read from {source}")
 

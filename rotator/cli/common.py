@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 from rotator.cli import exits
 from rotator.cli.root import DEFAULT_CONFIG, Session
 from rotator.config import Config, load
+from rotator.config.text import closest
 from rotator.core.target import Target
 from rotator.errors import ConfigurationError
 from rotator.wiring import Services, connect
@@ -97,7 +98,8 @@ def named_targets(config: Config, names: Iterable[str]) -> tuple[Target, ...]:
     found: dict[str, Target] = {}
     for name in names:
         if name not in known:
-            raise click.UsageError(f"{config.source} has no target {name!r}")
+            told = f"{config.source} has no target {name!r}; {closest(name, known)}"
+            raise click.UsageError(told.rstrip("; "))
         found[name] = known[name]
     return tuple(found.values())
 

@@ -79,8 +79,8 @@ def retire(session: Session, *, name: str, key: str | None, as_json: bool) -> No
     """Disable old keys of a target now, without waiting for grace or proof of quiet.
 
     Consumers that still use them fail from then on. The served key is never touched.
-    HASH is a retiring key's hash as `rotator status` shows it, or the beginning of one;
-    without it all old keys of the target are retired.
+    HASH is a retiring key's hash as `rotator status --json` shows it, or the beginning of
+    one; without it all old keys of the target are retired.
 
     \b
     Examples:

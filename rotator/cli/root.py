@@ -17,6 +17,7 @@ from rotator import __version__
 from rotator.cli import exits
 from rotator.cli.output import warn
 from rotator.config import Config, load
+from rotator.config.text import closest
 from rotator.errors import (
     AuditUnavailable,
     ConfigurationError,
@@ -67,7 +68,13 @@ class Session:
         """
         from rotator.adapters.logs import configure_logging
 
-        config = load(self.path)
+        try:
+            config = load(self.path)
+        except ConfigurationError as error:
+            if os.access(self.path, os.F_OK):
+                raise
+            hint = "name the file before the command, with --config FILE, or in ROTATOR_CONFIG"
+            raise ConfigurationError((*error.problems, hint)) from None
         configure_logging(self.log_level or logs or config.log.level, config.log.format)
         return config
 
@@ -89,6 +96,15 @@ class Commands(click.Group):
         module, name = where.split(":")
         command: click.Command = getattr(importlib.import_module(f"rotator.cli.{module}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command as click does; of a name that there is not, tell the closest."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"there is no command {name!r}; {closest(name, COMMANDS)}".rstrip("; "))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn our own errors into one line and an exit code."""
