@@ -5,11 +5,13 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 ARGS    ?=
+SEEDS   ?= 1000
+FIRST   ?= 1
 
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench lint format servers lock clean
+.PHONY: help venv demo test simulate bench lint format servers lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,9 @@ demo: venv  ## watch a whole rotation on this machine, without accounts
 
 test: venv  ## run the tests; ARGS="-k name" is passed to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+simulate: venv  ## run SEEDS simulated lives from seed FIRST on
+	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
 
 bench: venv  ## time status and plan over a thousand targets, beside the bare reads
 	$(BIN)/python bench/status_calls.py $(ARGS)

@@ -1,0 +1,419 @@
+"""One seeded life: replicas of the real program over the fakes, and all that goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import cast
+
+from greenlet import greenlet
+
+from rotator.core.ledger import Failure
+from rotator.core.marker import parse_marker
+from rotator.core.reasons import Reason
+from rotator.core.snapshot import Demand, Identity, Limits
+from rotator.core.target import Target
+from rotator.engine.index import fill_index
+from rotator.engine.pace import Pace
+from rotator.engine.reconcile import Report, reconcile
+from rotator.engine.resync import resync, settle_interrupted
+from rotator.engine.world import Fleet, World
+from rotator.errors import AuditUnavailable, RotatorError, ServiceError
+from rotator.events import Phase, Result
+from tests.engine.promises import BrokenPromiseError
+from tests.fakes.audit import FakeAudit, FakeTrail
+from tests.fakes.faults import Kind, ProcessDeath
+from tests.fakes.issuer import FakeAccount, FakeIssuer
+from tests.fakes.vault import FakeLedgers, FakeVault
+from tests.simulation import hands
+from tests.simulation.hub import Hub, SkewedClock
+from tests.simulation.judge import OTHER, Judge
+from tests.simulation.ports import SimulatedFaults, SimulatedSecrets, View
+from tests.simulation.scenario import Scenario, Trouble
+
+INSTALLATION = "00112233445566aa"
+HEARTBEAT = 15.0
+REST = timedelta(hours=3)
+MOST_HOURS = 96
+MOST_PASSES = 4000
+
+
+class Process:
+    """One running program, or one command; started anew each time that it dies."""
+
+    def __init__(self, sim: Simulation, name: str, skew: float = 0.0) -> None:
+        self.sim = sim
+        self.name = name
+        self.clock = SkewedClock(sim.hub)
+        self.clock.skew = timedelta(seconds=skew)
+        self.usual_skew = self.clock.skew
+        self.faults = SimulatedFaults(sim, self)
+        self.view = View(sim, self)
+        self.doomed = False
+        self.boots = 0
+        self.boot()
+
+    def boot(self) -> None:
+        """Start anew: it remembers nothing, and claims under a name of its own."""
+        self.boots += 1
+        self.doomed = False
+        sim, self.holder = self.sim, f"{self.name}-{self.boots}"
+        self.world = World(
+            clock=self.clock,
+            issuer=FakeIssuer(sim.account, self.faults),
+            secrets=SimulatedSecrets(self.view, self.faults),
+            ledgers=FakeLedgers(cast("FakeVault", self.view), self.faults),
+            audit=FakeAudit(sim.trail, self.faults, self.holder),
+            identity=Identity("sim", INSTALLATION, self.holder),
+            limits=Limits(sim.scenario.claim_timeout, timedelta(days=7), 3),
+            pace=Pace(self.clock, 60),
+            draw=sim.draw,
+            fleet=Fleet(),
+        )
+
+
+class Replica(Process):
+    """The daemon's loop: a resync from time to time, and each target when it wants to wake."""
+
+    def __init__(self, sim: Simulation, number: int, skew: float) -> None:
+        super().__init__(sim, f"replica{number}", skew)
+        self.token = 0
+        self.idle = False
+        self.down_for = 60.0
+        self.wakes: dict[str, datetime | None] = {}
+        self.failures: dict[str, Failure] = {}
+        self.greenlet = greenlet(self.main)
+
+    def main(self) -> None:
+        """Live, die, and start again, for ever."""
+        while True:
+            try:
+                self._live()
+            except ProcessDeath:
+                self.sim.note(self.name, "died")
+                self.sleep(self.down_for)
+                self.boot()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until the time is over or `wake` is called."""
+        self.token += 1
+        token = self.token
+        self.idle = True
+        self.sim.hub.at(seconds, lambda: self.wake(token))
+        self.sim.hub.leave()
+        self.idle = False
+
+    def wake(self, token: int | None = None) -> None:
+        """Wake up, if it still sleeps the sleep that was meant."""
+        if self.idle and token in (None, self.token):
+            self.greenlet.switch()
+
+    def wake_soon(self) -> None:
+        """Wake up as soon as the running process lets others go on."""
+        self.sim.hub.at(0.0, self.wake)
+
+    def _live(self) -> None:
+        self.wakes.clear()
+        self.failures.clear()
+        self.resync_at = self.clock.monotonic()
+        self.asked_at = 0.0
+        while True:
+            if self.doomed:
+                raise ProcessDeath
+            if self.clock.monotonic() >= self.resync_at:
+                self._resync()
+            for target in self.sim.scenario.targets:
+                wake = self.wakes.get(target.name)
+                if wake is not None and wake <= self.clock.now():
+                    earlier = self.failures.get(target.name)
+                    self._noted(reconcile(self.world, target, earlier=earlier))
+            self._ask_about_management_key()
+            wakes = [each for each in self.wakes.values() if each is not None]
+            left = self.resync_at - self.clock.monotonic()
+            if wakes:
+                left = min(left, (min(wakes) - self.clock.now()).total_seconds())
+            if self.world.fleet.refused() is not None:
+                left = min(left, 60.0)
+            self.sleep(max(left, 0.05))
+
+    def _resync(self) -> None:
+        with contextlib.suppress(ServiceError, AuditUnavailable):
+            settle_interrupted(self.world, self.sim.scenario.targets)
+        outcome = resync(self.world, self.sim.scenario.targets, earlier=self.failures)
+        again = self.sim.scenario.resync if outcome.failed is None else 30.0
+        self.resync_at = self.clock.monotonic() + again
+        for report in outcome.reports:
+            self._noted(report)
+
+    def _noted(self, report: Report) -> None:
+        self.sim.passes += 1
+        self.failures.pop(report.target, None)
+        if report.failure is not None:
+            self.failures[report.target] = report.failure
+        wake = report.wake_at
+        if wake is not None and wake <= report.at:
+            wake = report.at + timedelta(seconds=HEARTBEAT)
+        self.wakes[report.target] = wake
+        if report.failure is not None and report.failure.reason is Reason.DEFECT:
+            raise BrokenPromiseError(f"a plan would break a promise: {report.failure.detail}")
+
+    def _ask_about_management_key(self) -> None:
+        """About once a minute, see whether a refused management key is accepted again."""
+        now = self.clock.monotonic()
+        if self.world.fleet.refused() is None or now - self.asked_at < 60.0:
+            return
+        self.asked_at = now
+        try:
+            self.world.issuer.whoami_management()
+        except ServiceError:
+            return
+        self.world.fleet.refuse(None)
+        self.resync_at = self.clock.monotonic()
+
+    def look_again(self) -> None:
+        """After a step of its clock, look at every target at the next heartbeat."""
+        for name in self.wakes:
+            self.wakes[name] = self.clock.now()
+        self.sim.hub.at(HEARTBEAT, self.wake)
+
+
+class Simulation:
+    """The truth, the processes, and the troubles that come.
+
+    Attributes:
+        hits: by call and trouble, how often it came to pass.
+        counts: by call, how often it was made.
+        passes: how many reconciliations were made.
+        history: what happened, each with its time and process.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.rng = random.Random(f"{scenario.seed}/schedule")
+        self.hub = Hub(scenario.start, self.rng)
+        now = self.hub.now
+        self.account, self.vault, self.trail = FakeAccount(now), FakeVault(now), FakeTrail(now)
+        self.judge = Judge(
+            self.account,
+            self.vault,
+            self.trail,
+            claim_timeout=scenario.claim_timeout,
+            targets=scenario.targets,
+            caches=scenario.caches,
+        )
+        self.hub.late.after_each = self.judge.check
+        self.counts: Counter[str] = Counter()
+        self.calls = 0
+        self.hits: Counter[tuple[str, str]] = Counter()
+        self.struck = 0
+        self.passes = 0
+        self.history: list[tuple[float, str, str, str]] = []
+        self.weather: list[tuple[str, datetime]] = []
+        self._drawn = 0
+        self._commands = 0
+        self._moments: dict[tuple[str, int], list[Trouble]] = {}
+        for each in scenario.troubles:
+            self._moments.setdefault((each.call, each.number), []).append(each)
+        for target in scenario.targets:
+            self.vault.put(target.secret.path, {OTHER: "stays"})
+        self.account.on_make = self._made(self.account.on_make)
+        with self.judge.hand():
+            self.judge.strangers.add(hands.console_key(self).key.hash)
+        self.replicas = [Replica(self, n, skew) for n, skew in enumerate(scenario.skews)]
+
+    def draw(self) -> str:
+        """Return 16 hex digits that no process drew before."""
+        self._drawn += 1
+        return f"{self._drawn:016x}"
+
+    def latency(self) -> float:
+        """Return for how many seconds half of a call is under way."""
+        drawn = self.rng.random()
+        return drawn * 0.1 if drawn < 0.95 else (drawn - 0.95) * 60
+
+    def note(self, who: str, what: str, more: str = "") -> None:
+        """Write a line of history."""
+        self.history.append((self.hub.elapsed, who, what, more))
+
+    def rotations(self) -> int:
+        """Return how many keys were published after the first of each target."""
+        published = self.trail.events("secret.publish")
+        done = [each.target for each in published if each.result is Result.DONE]
+        return len(done) - len(set(done))
+
+    def digest(self) -> str:
+        """Return one value that two runs share only where they were the same."""
+        text = "\n".join(map(repr, self.history))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    # Troubles.
+
+    def comes_to(self, faults: SimulatedFaults, label: str) -> Kind | None:
+        """Count a call, let happen what happens before it, and return its fault."""
+        self.calls += 1
+        self.counts[label] += 1
+        found: list[Trouble] = []
+        for moment in ((label, self.counts[label]), ("", self.calls)):
+            found += self._moments.pop(moment, ())
+        kind = None
+        for each in found:
+            if each.sort == "fault":
+                kind = Kind(each.what)
+                span = timedelta(seconds=each.seconds)
+                faults.late_by = faults.slow_by = span
+                faults.very_late_by = span + self.scenario.claim_timeout
+                faults.process.down_for = each.seconds  # type: ignore[attr-defined]
+                self.hits[self._step(faults, label), each.what] += 1
+                self.struck += 1
+            else:
+                self.happens(each, label)
+        self.note(faults.process.holder, label, str(kind or ""))
+        return kind
+
+    def _step(self, faults: SimulatedFaults, label: str) -> str:
+        last = self.trail.last_by.get(faults.process.holder)
+        if last is None or last.phase is not Phase.INTENT:
+            return label
+        if label == "vault.write_ledger":
+            return f"{label} ({getattr(last, 'change', '')})"
+        return f"{label} ({last.name})" if label == "vault.write" else label
+
+    def happens(self, trouble: Trouble, label: str) -> None:
+        """Let a condition begin, a clock step, or a person do something."""
+        self.struck += 1
+        self.hits[label, trouble.what] += trouble.sort != "weather"
+        self.note("world", str(trouble))
+        if trouble.sort == "weather":
+            until = self.hub.now() + timedelta(seconds=trouble.seconds)
+            self.weather.append((trouble.what, until))
+        elif trouble.sort == "clock":
+            replica = self.replicas[trouble.replica]
+            replica.clock.skew += timedelta(seconds=trouble.seconds)
+            replica.look_again()
+        else:
+            hands.act(self, trouble)
+
+    def current_weather(self) -> list[tuple[str, datetime]]:
+        """Return the conditions that last."""
+        now = self.hub.now()
+        self.weather = [each for each in self.weather if each[1] > now]
+        return self.weather
+
+    def is_on(self, what: str) -> bool:
+        """Tell whether a condition lasts."""
+        return any(each == what for each, _ in self.current_weather())
+
+    def _made(self, judged: Callable[..., None]) -> Callable[..., None]:
+        """Under some conditions a new key is not accepted, for a while or ever."""
+
+        def made(new: object) -> None:
+            judged(new)
+            lag = 40.0 if self.is_on("new_keys_lag") else None
+            if self.is_on("new_keys_refused"):
+                lag = 1e9
+            if lag is not None:
+                plaintext = f"sk-or-v1-{self.account.minted + 1:064x}"
+                key_hash = hashlib.sha256(plaintext.encode()).hexdigest()
+                self.account.refuses.add(key_hash)
+                self.hub.at(lag, lambda: self.account.refuses.discard(key_hash))
+
+        return made
+
+    def last_read(self, holder: str) -> datetime | None:
+        """Return when a process last read the secret of the target that it acts on."""
+        intent = self.trail.last_by.get(holder)
+        target = self.judge.named.get(intent.target or "") if intent is not None else None
+        return self.judge.seen.get((holder, target.secret.path)) if target is not None else None
+
+    # Commands.
+
+    def command(self, work: Callable[[World], object]) -> None:
+        """Let an operator's command run as a process of its own."""
+        self._commands += 1
+        process = Process(self, f"operator{self._commands}")
+
+        def run() -> None:
+            try:
+                with contextlib.suppress(RotatorError, ServiceError):
+                    fill_index(process.world, self.scenario.targets, _each)
+                    work(process.world)
+            except ProcessDeath:
+                self.note(process.name, "died")
+
+        self.hub.at(0.0, greenlet(run))
+
+    def rotate(self, target: Target, *, compromised: bool = False, foreign: bool = False) -> None:
+        """Let an operator rotate one target now."""
+        demand = Demand(self.hub.now(), compromised=compromised, overwrite_foreign=foreign)
+
+        def work(world: World) -> None:
+            earlier = None
+            for _ in range(6):
+                report = reconcile(world, target, demand=demand, earlier=earlier)
+                earlier = report.failure
+                book = report.snapshot.ledger.ledger if report.snapshot is not None else None
+                served = book.served if book is not None else None
+                if served is not None and served.claimed_at and served.claimed_at >= demand.at:
+                    return
+                world.clock.sleep(60.0)
+
+        self.command(work)
+
+    # The life.
+
+    def live(self) -> None:
+        """Live with everything that goes wrong, then without, until all is at rest.
+
+        Raises:
+            BrokenPromiseError: a promise was broken.
+        """
+        for replica in self.replicas:
+            self.hub.at(self.rng.random() * 20, replica.greenlet)
+        self.hub.run(self.scenario.lasts)
+        self._calm_down()
+        self._come_to_rest()
+        self.judge.check_trail()
+
+    def _calm_down(self) -> None:
+        """Nothing new goes wrong any more."""
+        self.note("world", "troubles end")
+        self._moments.clear()
+        self.weather.clear()
+        self.account.refuses.clear()
+        for replica in self.replicas:
+            replica.clock.skew = replica.usual_skew
+            replica.look_again()
+        self.judge.check()
+
+    def _come_to_rest(self) -> None:
+        stopped = self.hub.now()
+        serving = set(self.judge.serving.values())
+        leftover = frozenset(
+            key.hash
+            for key in self.account.keys.values()
+            if parse_marker(key.name) is not None and key.hash not in serving
+        )
+        before = self.passes
+        waits: dict[str, str | None] = {}
+        for hour in range(MOST_HOURS):
+            self.hub.run(3600.0)
+            waits = {
+                each.name: self.judge.unsettled(each.name, stopped, leftover)
+                for each in self.scenario.targets
+            }
+            if not any(waits.values()) and not self.hub.late.effects:
+                return
+            if hour >= 2 and hour % 6 == 2:
+                hands.help_out(self)
+            if self.passes - before > MOST_PASSES:
+                break
+        raise BrokenPromiseError(f"it does not come to rest: {waits}")
+
+
+def _each(work: Callable[[Target], None], targets: Iterable[Target]) -> None:
+    for target in targets:
+        work(target)

@@ -1,0 +1,56 @@
+"""Seeded lives of the whole program: several replicas, faults at port calls, people's hands.
+
+`python -m tests.simulation SEEDS FIRST` runs more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.runs import lived, run
+from tests.simulation.scenario import scenario
+
+ROOT = Path(__file__).parents[2]
+AT_ONCE = 20
+SEEDS = 320
+
+DIGESTS = """
+import logging
+from tests.simulation.runs import lived
+from tests.simulation.scenario import scenario
+logging.disable(logging.CRITICAL)
+print([lived(scenario(seed))[0].digest() for seed in range(6)])
+"""
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_no_seed_breaks_a_promise_and_all_come_to_rest(first: int) -> None:
+    totals = run(range(first, first + AT_ONCE))
+    assert not totals.failures, "\n\n".join(totals.failures)
+    assert totals.calls / totals.seeds >= 150
+    assert totals.rotations / totals.seeds >= 3
+    assert totals.struck / totals.seeds >= 2
+
+
+def test_one_seed_gives_one_history_whatever_the_hash_seed() -> None:
+    histories = {
+        subprocess.run(
+            [sys.executable, "-c", DIGESTS],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2", "random")
+    }
+    assert len(histories) == 1
+
+
+def test_two_seeds_give_two_histories() -> None:
+    assert lived(scenario(1))[0].digest() != lived(scenario(2))[0].digest()
