@@ -13,9 +13,24 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
+from math import isfinite
 from typing import Any, Literal
 
-from rotator.core.ledger import SCHEMA, Ledger
+from rotator.core.durations import LONGEST
+from rotator.core.instants import is_believable
+from rotator.core.ledger import SCHEMA, ClaimKind, Ledger
+
+_ABOUT = {
+    ClaimKind.ROTATE: "nonce",
+    ClaimKind.ROLLBACK: "key",
+    ClaimKind.DISABLE: "key",
+    ClaimKind.DELETE: "key",
+    ClaimKind.FENCE: "op",
+}
+"""What a claim of each kind cannot be settled without."""
+
+_MOST = 2**53
+"""The largest whole number that every reader of JSON takes for the same."""
 
 
 class Undecodable(ValueError):  # noqa: N818 - says what the document is
@@ -51,6 +66,9 @@ def decode_ledger(document: Mapping[str, Any]) -> Ledger:
         raise Undecodable("no known schema")
     ledger = _decode(Ledger, document, "ledger")
     assert isinstance(ledger, Ledger)
+    claim = ledger.pending
+    if claim is not None and getattr(claim, _ABOUT[claim.kind]) is None:
+        raise Undecodable(f"ledger.pending.{_ABOUT[claim.kind]} is missing in a {claim.kind}")
     return ledger
 
 
@@ -107,19 +125,25 @@ def _decode_object(kind: Any, value: Mapping[str, Any], place: str) -> Any:
 
 
 def _decode_plain(kind: Any, value: Any, place: str) -> Any:
-    """Decode a JSON scalar."""
+    """Decode a JSON scalar; what no plan could reckon with is refused like what is malformed."""
     try:
         if kind is datetime and isinstance(value, str):
             instant = datetime.fromisoformat(value)
-            if instant.tzinfo is not None:
+            if instant.tzinfo is not None and is_believable(instant):
                 return instant.astimezone(UTC)
         elif kind is timedelta and _is_number(value):
-            return timedelta(seconds=value)
+            duration = timedelta(seconds=value)
+            if timedelta() <= duration <= LONGEST:
+                return duration
         elif kind is float and _is_number(value):
-            return float(value)
+            if isfinite(value):
+                return float(value)
+        elif kind is int and type(value) is int:
+            if 0 <= value <= _MOST:
+                return value
         elif issubclass(kind, Enum):
             return kind(value)
-        elif kind in (str, bool, int) and type(value) is kind:
+        elif kind in (str, bool) and type(value) is kind:
             return value
     except (ValueError, OverflowError):
         pass

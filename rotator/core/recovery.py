@@ -105,7 +105,7 @@ def served_from(
     Ours by its marker, whatever target or path that names: a renamed target changes
     nothing for a key that it serves.
     """
-    minted_at = key.created_at or now
+    minted_at = min(key.created_at or now, now)  # made in the future, it would never be due
     marker = parse_marker(key.name)
     ours = marker is not None and marker.installation == snapshot.identity.installation
     return ServedKey(

@@ -125,7 +125,8 @@ def next_look_at(entry: RetiringKey, policy: PolicyDurations) -> datetime:
     assert entry.looked_at is not None
     soonest = entry.looked_at + policy.quiet_for / 2
     seen = entry.quiet_since if policy.evidence is Evidence.USAGE else entry.last_used_at
-    return soonest if seen is None else max(soonest, seen + policy.quiet_for)
+    # A use in the future is a clock's mistake, and must not put the next look off for years.
+    return soonest if seen is None else max(soonest, min(seen, entry.looked_at) + policy.quiet_for)
 
 
 def is_quiet(entry: RetiringKey, look: IssuedKey, policy: PolicyDurations, now: datetime) -> bool:

@@ -162,3 +162,38 @@ def test_what_is_refused_is_not_repeated_in_full() -> None:
     assert len(str(raised.value)) < 300
     assert "sk-or" not in str(raised.value)
     assert A not in str(raised.value)
+
+
+YEAR_9999 = "9999-12-31T23:59:59.999999Z"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("first_seen",), YEAR_9999),
+        (("first_seen",), "0001-01-01T00:00:00Z"),
+        (("served", "due_from"), YEAR_9999),
+        (("served", "expires_at"), "0001-01-01T00:00:00Z"),
+        (("served", "secret_version"), -(10**30)),
+        (("served", "secret_version"), 10**30),
+        (("retiring", 0, "since"), YEAR_9999),
+        (("retiring", 1, "disabled_at"), YEAR_9999),
+        (("retiring", 0, "usage"), float("nan")),
+        (("retiring", 0, "usage"), 10**400),
+        (("policy", "grace"), -86399999913600.0),
+        (("policy", "grace"), 86399999999999.0),
+        (("policy", "quarantine"), float("inf")),
+        (("failure", "count"), -1),
+        (("pending", "base_version"), -(10**30)),
+        (("pending", "key"), None),
+    ],
+)
+def test_what_no_plan_could_reckon_with_is_refused(place: tuple[Any, ...], value: Any) -> None:
+    document = json.loads(json.dumps(encode_ledger(FULL)))
+    within = document
+    for part in place[:-1]:
+        within = within[part]
+    assert place[-1] in within
+    within[place[-1]] = value
+    with pytest.raises(Undecodable, match=str(place[-1])):
+        decode_ledger(document)

@@ -465,3 +465,10 @@ def test_the_stages_of_a_life_come_in_order() -> None:
         Stage.QUARANTINE,
         Stage.DELETE,
     ]
+
+
+def test_a_use_in_the_future_does_not_put_the_next_look_off_for_years() -> None:
+    entry = retiring(B, since=NOW - 3 * DAY, looked_at=NOW, last_used_at=NOW + 3650 * DAY)
+    place = standing(entry, POLICY, NOW + MINUTE)
+    assert place.until is not None
+    assert place.until <= NOW + POLICY.quiet_for

@@ -644,3 +644,10 @@ def test_the_served_key_keeps_the_nonces_of_others_abandoned() -> None:
     by_hand = issued(C, name="by hand")
     observed = snapshot(book, secret=seen(4, C), looks=looks(by_hand))
     assert after(observed, plan(observed, NOW)).abandoned == (NONCE,)
+
+
+def test_a_key_that_says_it_was_made_in_the_future_is_due_a_period_from_now() -> None:
+    future = issued(A, created_at=NOW + 3650 * DAY)
+    book = created(plan(without_ledger(secret=seen(3, A), looks=looks(future)), NOW)).ledger
+    assert book.served is not None
+    assert (book.served.minted_at, book.served.due_from) == (NOW, NOW)

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from rotator.adapters.openrouter.text import clean, printable
 from rotator.adapters.openrouter.wire import Answer, Exchange, sendable
+from rotator.core.instants import is_believable
 from rotator.core.keys import CallerKey, IssuedKey, NewKey
 from rotator.core.target import LimitReset
 from rotator.ports import MintedKey
@@ -168,7 +169,7 @@ class KeyReader:
             created_at=self._instant(entry, "created_at"),
             expires_at=self._instant(entry, "expires_at"),
             last_used_at=self._instant(entry, "last_used_at"),
-            usage=None if spent is None or byok_spent is None else spent + byok_spent,
+            usage=_sum(spent, byok_spent),
             limit=limit,
             limit_remaining=remaining,
             limit_reset=cast("LimitReset", reset) if reset in _RESETS else None,
@@ -191,13 +192,17 @@ class KeyReader:
         value = entry.get(field)
         if value is None:
             return None
+        instant: datetime | None
         try:
             instant = datetime.fromisoformat(value)
             # The reference has UTC only, so an instant without a zone is in UTC.
-            return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
+            instant = instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
         except (TypeError, ValueError, OverflowError):
-            self._report(field)
-            return None
+            instant = None
+        if instant is not None and is_believable(instant):
+            return instant
+        self._report(field)
+        return None
 
     def _text(self, entry: Mapping[str, Any], field: str) -> str | None:
         value = entry.get(field)
@@ -219,6 +224,12 @@ class KeyReader:
 def _hash_of(entry: Mapping[str, Any]) -> str | None:
     value = entry.get("hash")
     return value.lower() if isinstance(value, str) and is_hash(value.lower()) else None
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    """Return the sum of two amounts, or None where one is unknown or it has no end."""
+    total = None if one is None or other is None else one + other
+    return total if total is not None and math.isfinite(total) else None
 
 
 def _is_money_or_null(value: Any) -> bool:

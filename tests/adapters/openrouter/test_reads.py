@@ -333,3 +333,20 @@ def test_after_close_calls_fail_as_ours(server: RawServer, issuer_for: IssuerFor
     with pytest.raises(Transient):
         issuer.get(HASH)
     assert server.calls == []
+
+
+def test_a_spending_without_end_is_unknown(server: RawServer, issuer: OpenRouterIssuer) -> None:
+    server.will(data(usage=1.7e308, byok_usage=1.7e308))
+    assert found(issuer).usage is None
+
+
+@pytest.mark.parametrize(
+    "instant",
+    ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "1969-12-31"],
+)
+def test_an_instant_that_no_wait_could_be_added_to_is_unknown(
+    server: RawServer, issuer: OpenRouterIssuer, instant: str
+) -> None:
+    server.will(data(created_at=instant, expires_at=instant, last_used_at=instant))
+    key = found(issuer)
+    assert (key.created_at, key.expires_at, key.last_used_at) == (None, None, None)
