@@ -261,6 +261,7 @@ class Place:
     policy: Mapping[str, str]
     daemon: Mapping[str, str] = field(default_factory=dict)
     openrouter_more: str = ""
+    target_more: str = ""
     timeout: str = "5s"
     auth: str = '{ method = "token", token = { env = "E2E_VAULT_TOKEN" } }'
     management_key: str | None = None
@@ -313,6 +314,7 @@ class Place:
         for target in self.targets:
             secret = f'secret = "{MOUNT}/{self.path_of(target)}"'
             lines += ["[[target]]", f'name = "{target}"', secret, f'field = "{FIELD}"']
+            lines += [self.target_more]
         return "\n".join(lines) + "\n"
 
     def configure(self, **policy: str) -> None:
