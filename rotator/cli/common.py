@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -105,11 +105,15 @@ def named_targets(config: Config, names: Iterable[str]) -> tuple[Target, ...]:
 
 
 def operator() -> str:
-    """Return who gives the command, as ``account@host``."""
+    """Return who gives the command, as ``account@host``.
+
+    The account is the process's own: ``LOGNAME`` and its like, by which the standard library
+    would judge, are anybody's to set, and this stands in the audit trail.
+    """
     try:
-        account = getpass.getuser()
-    except (KeyError, OSError):  # no such account in the system's list
-        account = "unknown"
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # no such account in the system's list, as in many containers
+        account = f"uid-{os.getuid()}"
     return f"{account}@{socket.gethostname()}"
 
 

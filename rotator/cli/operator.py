@@ -25,11 +25,29 @@ from rotator.engine.index import fill_index
 from rotator.engine.observe import ledger_seen
 from rotator.engine.reconcile import Report, reconcile
 from rotator.engine.world import World, ledger_name
+from rotator.redaction import redact
+
+_LONGEST_WHY = 500
+
+
+def _why(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Read ``--why``, which is kept in Vault and shown to whoever asks for the status."""
+    del ctx, parameter
+    words = value.strip()
+    if not words or len(words) > _LONGEST_WHY or not words.isprintable():
+        raise click.BadParameter(f"must be one line of 1 to {_LONGEST_WHY} characters")
+    if redact(words) != words:
+        raise click.BadParameter(
+            "holds what looks like a secret, and would be kept in Vault and shown: leave that out"
+        )
+    return words
 
 
 @click.command()
 @click.argument("name", shell_complete=complete_target)
-@click.option("--why", required=True, help="Stands beside the hold wherever it is shown.")
+@click.option(
+    "--why", required=True, callback=_why, help="Stands beside the hold wherever it is shown."
+)
 @pass_session
 def hold(session: Session, *, name: str, why: str) -> None:
     """Stop scheduled rotation, disable and delete of a target until it is released.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.wiring.stand import CALM, DUE, Stand, eventually
 
 
@@ -126,3 +128,40 @@ def test_plan_gets_only_the_keys_that_are_due(stand: Stand) -> None:
     stand.sandbox.calls.reset()
     stand.document("plan")
     assert stand.sandbox.calls.count("openrouter") == 0
+
+
+KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        (f"{KEY} leaked", "looks like a secret"),
+        ("hvs.CAESIJ0123456789abcdef", "looks like a secret"),
+        ("", "one line"),
+        ("  ", "one line"),
+        ("x" * 501, "one line"),
+        ("all is\nrotator: well", "one line"),
+        ("\x1b[2Jwell", "one line"),
+    ],
+)
+def test_a_reason_that_may_not_stand_in_vault_is_refused_and_not_shown(
+    stand: Stand, why: str, said: str
+) -> None:
+    stand.call("run", "--once")
+    before = stand.state()
+    refused = stand.call("hold", "billing-api", "--why", why)
+    assert refused.exit_code == 2
+    assert said in refused.output
+    assert KEY not in refused.output
+    assert "\x1b" not in refused.output
+    assert stand.state() == before
+    assert KEY not in stand.audit.read_text()
+
+
+def test_the_environment_does_not_say_who_gave_a_command(stand: Stand) -> None:
+    stand.call("run", "--once")
+    names = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "somebody-else")
+    assert stand.call("hold", "billing-api", "--why", "incident", **names).exit_code == 0
+    (hold,) = [each for each in stand.events() if each.get("command") == "hold"]
+    assert hold["by"].partition("@")[0] not in {"somebody-else", ""}
