@@ -11,6 +11,9 @@ from rotator.adapters.audit.report import Chain, Kind, OpenIntent, Problem, Star
 from rotator.adapters.audit.shape import shapes
 from rotator.events import Phase, StepSettled, TornLineSealed
 
+_BEGINNING = b'{"ts":"'
+# With which every event begins, since its fields are written in one order.
+
 
 @dataclass(slots=True)
 class _Segment:
@@ -78,7 +81,17 @@ class FileScan:
             self._check(record, line)
             if raw == line:  # whole, but the newline that ends it did not get onto the disk
                 self._tear(0, len(line), sealed=False)
-        if self._torn:
+        self._end()
+
+    def _end(self) -> None:
+        """Judge what stands below the last event: a crash leaves the beginning of a line there."""
+        if not self._torn:
+            return
+        strays = [index for index, line in enumerate(self._torn) if not _may_be_cut(line)]
+        for index in strays:
+            detail = "this is neither an event nor the beginning of one"
+            self._problem(Kind.INVALID, detail, 1 - len(self._torn) + index)
+        if not strays:
             self._tear(1 - len(self._torn), len(b"\n".join(self._torn)), sealed=False)
 
     def chains(self) -> tuple[Chain, ...]:
@@ -212,3 +225,9 @@ def _closes(record: dict[str, Any], torn: list[bytes]) -> bool:
     """Tell whether an event is the seal of these torn lines."""
     data = b"\n".join(torn)
     return (record.get("torn_bytes"), record.get("torn_sha256")) == (len(data), digest(data))
+
+
+def _may_be_cut(line: bytes) -> bool:
+    """Tell whether a line can be what a crash left of an event: its beginning, or zero bytes."""
+    left = line.rstrip(b"\0")
+    return left[: len(_BEGINNING)] == _BEGINNING[: len(left)]

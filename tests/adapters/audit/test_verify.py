@@ -311,3 +311,12 @@ def test_packed_files_are_read_too(tmp_path: Path) -> None:
     plain.write_bytes(written((replace(notice(), op="x"),), "d" * 16))
     report = verify([(str(path), read_lines(path)) for path in (plain, packed)])
     assert (report.ok, report.lines) == (True, len(HISTORY) + 1)
+
+
+def test_a_file_that_is_no_trail_does_not_pass_for_a_torn_one() -> None:
+    report = verify([("config.toml", [b'instance = "prod"\n', b"\n", b"[vault]\n"])])
+    assert not report.ok
+    assert [(each.kind, each.where.line) for each in report.problems] == [
+        (Kind.INVALID, 1),
+        (Kind.INVALID, 3),
+    ]
