@@ -25,7 +25,7 @@ from rotator.engine.index import fill_index
 from rotator.engine.world import World
 
 
-def _seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+def seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """Read ``--timeout``."""
     del ctx, parameter
     if value is None:
@@ -51,7 +51,7 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 )
 @click.option(
     "--timeout",
-    callback=_seconds,
+    callback=seconds,
     metavar="DURATION",
     help="How long to try, such as 90s.  [default: twice claim_timeout]",
 )
@@ -102,7 +102,7 @@ def rotate(
         outcomes = spread_over(threads, work, targets)
         services.say_goodbye(world)
     if as_json:
-        document({"targets": [_document(each) for each in outcomes]})
+        document({"targets": [as_document(each) for each in outcomes]})
     click.get_current_context().exit(_code(world, outcomes))
 
 
@@ -116,7 +116,8 @@ def _code(world: World, outcomes: list[Outcome]) -> int:
     return exits.DONE
 
 
-def _document(outcome: Outcome) -> dict[str, Any]:
+def as_document(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as ``--json`` shows it."""
     return {
         "name": outcome.name,
         "result": str(outcome.verdict),

@@ -30,7 +30,7 @@ NO_FAILURE = frozenset({Reason.CONFLICT, Reason.STOPPING, Reason.CLAIMED})
 _HELD = frozenset({Reason.HELD, Reason.DISABLED_BY_HAND})
 """What a person means to be left alone: a sweep over all targets passes by."""
 
-_HOPELESS = frozenset(
+HOPELESS = frozenset(
     {
         Reason.MINT_REFUSED,
         Reason.NOT_AS_ORDERED,
@@ -43,9 +43,11 @@ _HOPELESS = frozenset(
 
 
 class Verdict(StrEnum):
-    """How a rotation on demand ended."""
+    """How a rotation or a rollback on demand ended."""
 
     ROTATED = "rotated"
+    ROLLED_BACK = "rolled_back"
+    UNCHANGED = "unchanged"
     HELD = "held"
     ATTENTION = "attention"
     FAILED = "failed"
@@ -53,15 +55,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a rotation on demand ended.
+    """How a rotation or a rollback on demand ended.
 
     Attributes:
         name: the target's.
         verdict: in one word.
         old: hash of the key that was served before, or None.
-        new: hash of the key that Vault serves now, where it was rotated.
+        new: hash of the key that Vault serves now, where that was done.
         version: the secret's version that serves it.
-        reason: a stable code where it was not rotated.
+        reason: a stable code where it was not done.
         detail: one line on that.
     """
 
@@ -90,17 +92,17 @@ def rotate_one(
     old: str | None = None
     failure, first, told = None, True, ""
     while True:
-        before = _served_before(world, target) if first else old
+        before = served_before(world, target) if first else old
         old, first = before, False
         report = reconcile(world, target, demand=demand, earlier=failure)
         failure = report.failure
         book = _book(report)
         if book is not None and _done(book, demand):
-            return _proved(world, target, book, old)
+            return proved(world, target, book, old, Verdict.ROTATED)
         ended = _ended(report, demand, old)
         if ended is not None:
             return ended
-        wait = _wait(world, report)
+        wait = wait_after(world, report)
         why = why_of(report)
         if world.stopping() or world.clock.monotonic() + wait > give_up:
             when = "asked to stop" if world.stopping() else f"not done within {limit:.0f} s"
@@ -110,10 +112,10 @@ def rotate_one(
         if why != told:
             told = why
             tell(f"{target.name}: waiting: {why}")
-        _sleep(world, wait)
+        sleep(world, wait)
 
 
-def _served_before(world: World, target: Target) -> str | None:
+def served_before(world: World, target: Target) -> str | None:
     """Return the hash of the key that the index says the target serves."""
     for key_hash, names in world.fleet.served_by().items():
         if target.name in names:
@@ -134,21 +136,26 @@ def _done(book: Ledger, demand: Demand) -> bool:
     return stopped or not demand.compromised
 
 
-def _proved(world: World, target: Target, book: Ledger, old: str | None) -> Outcome:
-    """Read the secret once more and compare it with the key that is to be served."""
+def proved(
+    world: World, target: Target, book: Ledger, old: str | None, verdict: Verdict
+) -> Outcome:
+    """Read the secret once more and compare it with the key that is to be served.
+
+    Returns the outcome with that verdict, or a failure where another value is served.
+    """
     served = book.served
-    assert served is not None  # _done
+    assert served is not None  # that is what is to be proved
     failed = Outcome(target.name, Verdict.FAILED, old, served.hash)
     try:
         read = world.secrets.read(target.secret.path)
     except ServiceError as error:
-        detail = f"rotated, but the secret could not be read back: {error}"
+        detail = f"done, but the secret could not be read back: {error}"
         return _with(failed, Reason.UNAVAILABLE, detail)
     text = secret_of(read.fields, target.secret)
     if text is None or text.sha256() != served.value_sha256:
-        detail = f"rotated, but version {read.version} of the secret holds another value by now"
+        detail = f"done, but version {read.version} of the secret holds another value by now"
         return _with(failed, Reason.FIELD_CHANGED, detail)
-    return Outcome(target.name, Verdict.ROTATED, old, served.hash, read.version)
+    return Outcome(target.name, verdict, old, served.hash, read.version)
 
 
 def _with(outcome: Outcome, reason: Reason, detail: str) -> Outcome:
@@ -159,7 +166,7 @@ def _ended(report: Report, demand: Demand, old: str | None) -> Outcome | None:
     """Return the outcome where trying again would change nothing, or None."""
     failure = report.failure
     if failure is not None:
-        if failure.reason not in _HOPELESS:
+        if failure.reason not in HOPELESS:
             return None
         detail = why_of(report)
         return Outcome(report.target, Verdict.FAILED, old, reason=failure.reason, detail=detail)
@@ -184,7 +191,7 @@ def why_of(report: Report) -> str:
     return chosen.findings[0].sentence if chosen.findings else MEANING[chosen.reason]
 
 
-def _wait(world: World, report: Report) -> float:
+def wait_after(world: World, report: Report) -> float:
     """Return seconds until it makes sense to try again."""
     if report.wake_at is None:
         return _SHORTEST_WAIT
@@ -193,7 +200,7 @@ def _wait(world: World, report: Report) -> float:
     return min(longest, max(_SHORTEST_WAIT, left))
 
 
-def _sleep(world: World, seconds: float) -> None:
+def sleep(world: World, seconds: float) -> None:
     """Wait in naps, so that a stop is noticed."""
     until = world.clock.monotonic() + seconds
     while not world.stopping() and (left := until - world.clock.monotonic()) > 0:

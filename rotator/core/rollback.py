@@ -68,15 +68,17 @@ def plan_rollback(snapshot: Snapshot, rollback: Rollback, now: datetime) -> Plan
     """Plan to serve an older key again, or say in one finding why that is not done.
 
     Called where nothing else is to be settled first. Without a key it plans nothing: all
-    is settled, and one can be chosen. Where the key is served already there is nothing
-    left to do; the plan's reason says so.
+    is settled, and one can be chosen, unless a finding says that none would be served.
+    Where the key is served already there is nothing left to do; the plan's reason says so.
     """
-    if rollback.key is None:
-        return Plan(Reason.NOT_DUE)
     served = snapshot.book.served
     if served is not None and served.hash == rollback.key:
         return Plan(Reason.ROLLED_BACK)
-    if refused := _refused(snapshot, rollback.key, now):
+    if stop := _target_refuses(snapshot, now):
+        return _refuse(stop)
+    if rollback.key is None:
+        return Plan(Reason.NOT_DUE)
+    if refused := _key_refuses(snapshot, rollback.key):
         return _refuse(refused)
     entry = snapshot.book.entry(rollback.key)
     assert entry is not None  # it would have been refused
@@ -101,8 +103,8 @@ def _refuse(finding: Finding) -> Plan:
     return Plan(finding.reason, findings=(finding,))
 
 
-def _refused(snapshot: Snapshot, key: str, now: datetime) -> Finding | None:
-    """Return what the ledger alone has against a rollback, or None.
+def _target_refuses(snapshot: Snapshot, now: datetime) -> Finding | None:
+    """Return what speaks against a rollback to whatever key, or None.
 
     A hold is no reason: whoever gives this command knows better.
     """
@@ -110,13 +112,16 @@ def _refused(snapshot: Snapshot, key: str, now: datetime) -> Finding | None:
         return foreign
     if not snapshot.secret.live:
         return Finding(Reason.NO_LIVE_VERSION, f"Nor is one served again. {_ROTATE}")
+    return key_served_twice(snapshot, now)
+
+
+def _key_refuses(snapshot: Snapshot, key: str) -> Finding | None:
+    """Return what the ledger alone has against serving one key again, or None."""
     entry = snapshot.book.entry(key)
     if entry is None:
         return Finding(Reason.NO_OLDER_KEY, "It is not retiring any more.", key)
     if entry.why is Reason.LEFT_BEHIND or entry.secret != snapshot.target.secret:
         return Finding(Reason.NO_OLDER_KEY, f"This one was served at {entry.secret}.", key)
-    if twice := key_served_twice(snapshot, now):
-        return twice
     if others := snapshot.served_elsewhere(key):
         return Finding(Reason.SERVED_TWICE, f"By {', '.join(sorted(others))}.", key, attention=True)
     if entry.delete_claimed:

@@ -1,4 +1,4 @@
-"""What an operator's commands do to a ledger: hold, release, retire."""
+"""What an operator's commands do to a ledger: hold, release, retire; and who asked for a rollback."""
 
 from __future__ import annotations
 
@@ -69,6 +69,25 @@ def retire(world: World, target: Target, *, key: str | None, by: str) -> tuple[s
             world, target, hand_edits.RetireByHand(keys), by=by, command="retire", detail=detail
         )
     return tuple(sorted(keys))
+
+
+def note_rollback(world: World, target: Target, *, key: str, by: str) -> None:
+    """Write into the audit trail who asked for which older key, before anything is changed.
+
+    Raises:
+        AuditUnavailable: it could not be written.
+    """
+    event = OperatorCommand(
+        phase=Phase.OUTCOME,
+        op=f"{world.draw()}/rollback",
+        target=target.name,
+        key_hash=key,
+        result=Result.DONE,
+        command="rollback",
+        by=by,
+        detail=key,
+    )
+    append(world, event)
 
 
 def _book(world: World, target: Target) -> Ledger:

@@ -38,8 +38,8 @@ def assert_same_shape(real: Any, shown: Any, place: str = "") -> None:
 
 
 def test_every_command_that_takes_json_is_shown() -> None:
-    commands = {"status", "plan", "run --once", "rotate", "retire", "check", "audit verify"}
-    assert set(SHOWN) == commands
+    commands = {"status", "plan", "run --once", "rotate", "rollback", "retire", "check"}
+    assert set(SHOWN) == commands | {"audit verify"}
 
 
 def test_what_is_printed_has_the_shape_that_is_shown(stand: Stand) -> None:
@@ -57,6 +57,8 @@ def test_what_is_printed_has_the_shape_that_is_shown(stand: Stand) -> None:
     assert status["targets"][0]["findings"]
     assert_same_shape(stand.document("plan", code=3), SHOWN["plan"])
     assert_same_shape(stand.document("check"), SHOWN["check"])
+    assert_same_shape(stand.document("rollback", "billing-api"), SHOWN["rollback"])
+    assert_same_shape(stand.document("rollback", "foreign", code=3), SHOWN["rollback"])
     assert_same_shape(stand.document("retire", "billing-api"), SHOWN["retire"])
     assert_same_shape(stand.document("audit", "verify", str(stand.audit)), SHOWN["audit verify"])
     lines = stand.audit.read_text().splitlines(keepends=True)

@@ -13,6 +13,7 @@ COMMANDS = [
     "status",
     "plan",
     "rotate billing-api",
+    "rollback billing-api",
     "rotate --all --compromised --json",
     "status --json",
     "retire billing-api",
@@ -46,7 +47,7 @@ def test_no_plaintext_leaves_the_process(stand: Stand, faulty: bool) -> None:
             fault = Fault(kind=kind, count=None, probability=0.05, seed=seed)
             stand.sandbox.faults.add(fault)
     for words in COMMANDS:
-        timeout = ["--timeout", "5s"] if words.startswith("rotate") else []
+        timeout = ["--timeout", "5s"] if words.startswith(("rotate", "rollback")) else []
         result = stand.run("--log-level", "debug", *words.split(), *timeout)
         assert "Traceback" not in result.stderr
         outputs += [result.stdout, result.stderr]

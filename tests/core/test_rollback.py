@@ -256,6 +256,13 @@ def test_what_another_hand_did_is_followed_first() -> None:
 # What refuses it.
 
 
+def test_what_speaks_against_any_key_is_said_before_one_is_chosen() -> None:
+    foreign = wanted(demand=SETTLE, book={"served": None, "foreign": FOREIGN})
+    assert refused(plan(foreign, NOW)).reason is Reason.FOREIGN_VALUE
+    twice = wanted(demand=SETTLE, served_by={A: frozenset({"payroll"})})
+    assert refused(plan(twice, NOW)).reason is Reason.SERVED_TWICE
+
+
 def test_a_claim_of_another_process_is_waited_for() -> None:
     busy = replace(
         wanted(), ledger=LedgerSeen(7, NOW, ledger(retiring=(retiring(),), pending=claim()))
