@@ -34,8 +34,8 @@ def _why(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     """Read ``--why``, which is kept in Vault and shown to whoever asks for the status."""
     del ctx, parameter
     words = value.strip()
-    if not words or len(words) > _LONGEST_WHY or not words.isprintable():
-        raise click.BadParameter(f"must be one line of 1 to {_LONGEST_WHY} characters")
+    if not words or len(words) > _LONGEST_WHY:
+        raise click.BadParameter(f"must have 1 to {_LONGEST_WHY} characters")
     if redact(words) != words:
         raise click.BadParameter(
             "holds what looks like a secret, and would be kept in Vault and shown: leave that out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -31,7 +32,6 @@ DEFAULT_CONFIG = "/etc/rotator/config.toml"
 COMMANDS = {
     "run": "run:run",
     "rotate": "rotate:rotate",
-    "rollback": "rollback:rollback",
     "plan": "status:plan",
     "status": "status:status",
     "check": "check:check",
@@ -170,18 +170,41 @@ def cli(ctx: click.Context, path: Path, log_level: str | None) -> None:
     ctx.obj = Session(path, log_level)
 
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
 @contextmanager
-def _quiet_pipes() -> Iterator[None]:
-    """End without a word where the reader of our output has gone."""
+def _output() -> Iterator[None]:
+    """End without a word where the reader of our output has gone, and with one where it is full."""
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise
+            warn(f"the output cannot be written: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(exits.FAILURE)
 
 
+def _open_standard_streams() -> None:
+    """Put ``/dev/null`` where a standard stream is closed.
+
+    Python has no stream there, and the next file that is opened would take its place.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for the process's life
+
+
 def main() -> None:
     """Run the command line of this process."""
-    with _quiet_pipes():
+    _open_standard_streams()
+    with _output():
         cli(prog_name="rotator")

@@ -177,3 +177,31 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(stand: Stand) -> None:
     process.wait(timeout=30)
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
+
+
+def redirected(stand: Stand, how: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with its output redirected by a shell."""
+    program = str(Path(sys.executable).with_name("rotator"))
+    return subprocess.run(
+        ["/bin/sh", "-c", f'"$0" "$@" {how}', program, "--config", str(stand.path), *words],
+        env={"PATH": os.environ["PATH"], **stand.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["--help"]])
+def test_an_output_that_is_full_is_one_line_and_exit_code_1(stand: Stand, words: list[str]) -> None:
+    full = redirected(stand, ">/dev/full", *words)
+    assert full.stderr == "rotator: the output cannot be written: No space left on device\n"
+    assert full.returncode == 1
+
+
+def test_a_command_whose_standard_streams_are_closed_does_its_work(stand: Stand) -> None:
+    stand.call("run", "--once")
+    old = stand.served()
+    closed = redirected(stand, "<&- >&- 2>&-", "rotate", "billing-api")
+    assert closed.returncode == 0
+    assert stand.served() != old
+    assert redirected(stand, ">&-", "status").stderr == ""
