@@ -32,6 +32,7 @@ DEFAULT_CONFIG = "/etc/rotator/config.toml"
 COMMANDS = {
     "run": "run:run",
     "rotate": "rotate:rotate",
+    "rollback": "rollback:rollback",
     "plan": "status:plan",
     "status": "status:status",
     "check": "check:check",
