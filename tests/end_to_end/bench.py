@@ -23,7 +23,7 @@ from rotator.adapters.audit.verify import read_lines, verify
 from rotator.cli import cli
 from rotator.core.marker import Marker, parse_marker
 from rotator.sandbox.consumers import ConsumerTarget
-from tests.end_to_end.proxy import digest
+from tests.end_to_end.proxy import IDLE, digest
 from tests.servers.vault_server import VaultServer
 
 T = TypeVar("T")
@@ -59,12 +59,15 @@ class Client:
         self._host, self._port, self._base = parts.hostname or "", parts.port or 80, parts.path
         self._headers = dict(headers or {})
         self._lock = threading.Lock()
+        self._used_at = 0.0
         self._connection = http.client.HTTPConnection(self._host, self._port, timeout=30)
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Return status and decoded body."""
         payload = None if body is None else json.dumps(body)
         with self._lock:
+            if time.monotonic() - self._used_at > IDLE:
+                self._connection.close()  # The server may have closed it meanwhile.
             try:
                 self._connection.request(method, self._base + path, payload, self._headers)
                 answer = self._connection.getresponse()
@@ -72,6 +75,7 @@ class Client:
             except (OSError, http.client.HTTPException):
                 self._connection.close()
                 raise
+            self._used_at = time.monotonic()
         return answer.status, json.loads(text) if text else None
 
     def close(self) -> None:
@@ -260,7 +264,7 @@ class Place:
     targets: tuple[str, ...]
     policy: Mapping[str, str]
     daemon: Mapping[str, str] = field(default_factory=dict)
-    openrouter_more: str = ""
+    openrouter_more: str = "writes_per_minute = 600"
     target_more: str = ""
     timeout: str = "5s"
     auth: str = '{ method = "token", token = { env = "E2E_VAULT_TOKEN" } }'

@@ -20,6 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+IDLE = 20.0
+"""Seconds after which a connection is opened anew: servers close idle ones."""
+
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
@@ -161,6 +164,7 @@ class Proxy:
             def setup(self) -> None:
                 super().setup()
                 self.upstream = http.client.HTTPConnection(proxy._host, proxy._port, timeout=30)
+                self.used_at = time.monotonic()
                 with proxy._lock:
                     proxy._open.add(self.connection)
 
@@ -183,6 +187,9 @@ class Proxy:
                     {name.lower(): text for name, text in self.headers.items()},
                     self.rfile.read(length),
                 )
+                if time.monotonic() - self.used_at > IDLE:
+                    self.upstream.close()
+                self.used_at = time.monotonic()
                 try:
                     answer = proxy.meddle(
                         request,
@@ -190,6 +197,7 @@ class Proxy:
                     )
                 except (OSError, http.client.HTTPException):
                     answer = None  # The server is away: the caller's connection ends as well.
+                    self.upstream.close()
                 proxy._note(Exchange(time.time(), request, answer))
                 if answer is None:
                     self.close_connection = True

@@ -29,7 +29,6 @@ def test_a_fleet_rotates_under_load_without_a_failed_call_a_lost_key_or_a_call_t
             vault=vault.url,
             targets=targets,
             policy=POLICY,
-            openrouter_more="writes_per_minute = 600",
             timeout="10s",
             daemon={"claim_timeout": '"40s"'},
         )

@@ -244,3 +244,34 @@ def test_a_rotation_on_demand_whose_key_is_not_accepted_makes_one_key_and_remove
     book = place.ledger("billing")
     assert book is not None
     assert book["retiring"] == []
+
+
+def test_a_publish_that_is_forbidden_leaves_the_secret_and_no_key_behind(
+    make_place: Callable[..., Place],
+) -> None:
+    def read_only(request: Request, forward: Forward) -> Answer | None:
+        if "/data/" in request.route and "/apps/" in request.route and request.method != "GET":
+            return Answer(403, JSON, DENIED)
+        return forward()
+
+    place = make_place(
+        policy=POLICY, daemon={"claim_timeout": '"4s"', "resync": '"2s"'}, timeout="1s"
+    )
+    with Proxy(place.vault) as vault:
+        place.vault = vault.url
+        daemon = place.start("run")
+        eventually(lambda: place.at_rest("billing"), "a first key")
+        before = place.served("billing")
+        vault.meddle = read_only
+        done = place.run("rotate", "billing", "--json")
+        assert place.served("billing") == before
+        vault.meddle = lambda request, forward: forward()
+        eventually(lambda: place.at_rest("billing"), "the end of its claim")
+        eventually(
+            lambda: [key.hash for key in place.minted() if not key.deleted] == [before.hash],
+            "the removal of the key that was not published",
+        )
+        assert place.served("billing").hash == before.hash
+        assert daemon.stop().code == 0
+    assert (done.code, done.json["targets"][0]["reason"]) == (1, "refused")
+    assert "permission denied" in done.json["targets"][0]["detail"]
