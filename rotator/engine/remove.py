@@ -18,6 +18,7 @@ from rotator.engine.observe import look, secret_of
 from rotator.errors import CheckAndSetConflict, OutcomeUnknown, Refused, Transient
 from rotator.events import KeyDelete, KeyDisable, KeyEnable, Phase, SecretFence
 from rotator.ports import SecretVersion
+from rotator.secret import Secret
 
 _LONGEST_FRESH = timedelta(seconds=10)
 _SHORTEST_FRESH = timedelta(seconds=1)
@@ -85,7 +86,7 @@ def disable(hand: Hand, step: Disable) -> None:
     )
     read = hand.world.secrets.read(step.secret.path)
     hand.disabled_by = read.vault_time + _WHOLE_SECOND
-    if _serves(hand, step, read):
+    if _serves(hand, step, read) or _served_where_configured(hand, step, read):
         enable(hand, step.key)
         raise StepFailed(Reason.STILL_SERVED, ending=edits.DropClaim(), quiet=True)
 
@@ -174,6 +175,8 @@ def _assert_unserved(hand: Hand, step: Disable | Delete) -> float:
         elsewhere = step.secret != hand.snapshot.target.secret
         ending = edits.ServedThere(step.key) if elsewhere else dropped
         raise StepFailed(Reason.STILL_SERVED, ending=ending, quiet=True)
+    if _served_where_configured(hand, step, read):
+        raise StepFailed(Reason.STILL_SERVED, ending=dropped, quiet=True)
     if read.fields is None:
         raise StepFailed(Reason.NO_LIVE_VERSION, ending=dropped, quiet=True)
     if hand.world.fleet.others_serving(step.key) - {hand.snapshot.target.name}:
@@ -196,9 +199,29 @@ def _assert_still_fresh(hand: Hand, read_at: float) -> None:
 
 def _serves(hand: Hand, step: Disable | Delete, read: SecretVersion) -> bool:
     """Tell whether a read of the key's secret shows that it is served there."""
+    return _is_value_of(hand, step, secret_of(read.fields, step.secret))
+
+
+def _served_where_configured(hand: Hand, step: Disable | Delete, read: SecretVersion) -> bool:
+    """Tell whether the key is served where the configuration says, if its entry says elsewhere.
+
+    The entry comes from the ledger, and whoever may write there shall not be able to point
+    away from the secret that counts.
+    """
+    target = hand.snapshot.target
+    if not target.configured or target.secret == step.secret:
+        return False
+    if target.secret.path != step.secret.path:
+        read = hand.world.secrets.read(target.secret.path)
+    return _is_value_of(hand, step, secret_of(read.fields, target.secret))
+
+
+def _is_value_of(hand: Hand, step: Disable | Delete, text: Secret | None) -> bool:
+    """Tell whether a text is the key's, by its hash or by what the ledger says of it."""
     entry = _entry(hand, step.key)
-    text = secret_of(read.fields, step.secret)
-    return entry is not None and text is not None and text.sha256() == entry.value_sha256
+    if entry is None or text is None:
+        return False
+    return text.sha256() in {step.key, entry.value_sha256}
 
 
 def _entry(hand: Hand, key: str) -> RetiringKey | None:
