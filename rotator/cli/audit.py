@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def verify(
     sources = ((name, lines(name)) for name in files)
     try:
         report = verify_files(sources, expected_heads=heads, recording=recording)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         where = getattr(error, "filename", None) or ", ".join(files)
         warn(f"{where}: cannot be read: {reason}")

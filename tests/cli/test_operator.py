@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -162,3 +163,20 @@ def test_the_environment_does_not_say_who_gave_a_command(stand: Stand) -> None:
     assert stand.call("hold", "billing-api", "--why", "incident", **names).exit_code == 0
     (hold,) = [each for each in stand.events() if each.get("command") == "hold"]
     assert hold["by"].partition("@")[0] not in {"somebody-else", ""}
+
+
+@pytest.mark.parametrize("change", ["cut", "changed", "not packed"])
+def test_a_packed_trail_that_cannot_be_unpacked_is_told_of(stand: Stand, change: str) -> None:
+    stand.call("run", "--once")
+    packed = bytearray(gzip.compress(stand.audit.read_bytes()))
+    if change == "cut":
+        packed = packed[: len(packed) // 2]
+    elif change == "changed":
+        packed[40:200] = bytes(byte ^ 0xFF for byte in packed[40:200])
+    else:
+        packed = bytearray(b"no gzip")
+    file = stand.folder / "audit.jsonl.gz"
+    file.write_bytes(packed)
+    result = stand.call("audit", "verify", str(file))
+    assert result.exit_code == 2
+    assert "cannot be read" in result.output

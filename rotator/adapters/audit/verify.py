@@ -28,6 +28,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
     Raises:
         OSError: it cannot be read.
         EOFError: it is packed, and cut short.
+        zlib.error: it is packed, and was changed.
     """
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         yield from file
