@@ -201,7 +201,14 @@ class _Attempt:
                 return self._refused(found)
             self.key = found.hash
         self.stale = book.failure
-        operate.note_rollback(self.world, self.target, key=self.key, by=operator())
+        operate.note_command(
+            self.world,
+            self.target,
+            command="rollback",
+            by=operator(),
+            detail=self.key,
+            key=self.key,
+        )
         return None
 
     def _refused(self, finding: Finding) -> Outcome:

@@ -11,6 +11,7 @@ from rotator.cli.common import (
     Interrupt,
     complete_target,
     named_targets,
+    operator,
     pass_session,
     services_for,
     spread_over,
@@ -22,6 +23,7 @@ from rotator.core.durations import parse_duration
 from rotator.core.snapshot import Demand
 from rotator.core.target import Target
 from rotator.engine.index import fill_index
+from rotator.engine.operate import note_command
 from rotator.engine.world import World
 
 
@@ -93,7 +95,11 @@ def rotate(
         demand = Demand(world.clock.now(), not everything, compromised, overwrite_foreign)
         limit = timeout or 2 * config.daemon.claim_timeout.total_seconds()
 
+        flags = {"--compromised": compromised, "--overwrite-foreign": overwrite_foreign}
+        asked = " ".join(flag for flag, given in flags.items() if given)
+
         def work(target: Target) -> Outcome:
+            note_command(world, target, command="rotate", by=operator(), detail=asked)
             outcome = rotate_one(world, target, demand, limit, warn)
             if not as_json:
                 _tell(outcome)

@@ -59,7 +59,7 @@ def retire(world: World, target: Target, *, key: str | None, by: str) -> tuple[s
     keys = frozenset(
         entry.hash
         for entry in book.retiring
-        if entry.disabled_at is None and (key is None or entry.hash == key)
+        if (entry.disabled_at is None or entry.enabled_by_hand) and key in (None, entry.hash)
     )
     if key is not None and not keys:
         raise Refused("vault", f"retire a key of {target.name}", f"{key} is not retiring there")
@@ -71,21 +71,31 @@ def retire(world: World, target: Target, *, key: str | None, by: str) -> tuple[s
     return tuple(sorted(keys))
 
 
-def note_rollback(world: World, target: Target, *, key: str, by: str) -> None:
-    """Write into the audit trail who asked for which older key, before anything is changed.
+def note_command(
+    world: World, target: Target, *, command: str, by: str, detail: str, key: str | None = None
+) -> None:
+    """Write into the audit trail who asked for what, before anything is changed for it.
+
+    Args:
+        world: the ports.
+        target: what it is about.
+        command: the command's name.
+        by: who asked.
+        detail: its arguments in one line, without secrets.
+        key: hash of the key that it names, or None.
 
     Raises:
         AuditUnavailable: it could not be written.
     """
     event = OperatorCommand(
         phase=Phase.OUTCOME,
-        op=f"{world.draw()}/rollback",
+        op=f"{world.draw()}/{command}",
         target=target.name,
         key_hash=key,
         result=Result.DONE,
-        command="rollback",
+        command=command,
         by=by,
-        detail=key,
+        detail=detail,
     )
     append(world, event)
 
@@ -113,22 +123,12 @@ def _operate(
         if snapshot.ledger.ledger is None:
             why = snapshot.ledger.detail or "it has no ledger yet; let one pass observe it first"
             raise Refused("vault", f"{command} {target.name}", why)
-        op = snapshot.draft.op
-        hand = Hand(world, observation, snapshot.ledger, op, Reason.REQUESTED)
+        hand = Hand(world, observation, snapshot.ledger, snapshot.draft.op, Reason.REQUESTED)
         try:
             change_ledger(hand, edit)
         except StepFailed:
             if attempt == _TRIES - 1:
                 raise
             continue
-        event = OperatorCommand(
-            phase=Phase.OUTCOME,
-            op=f"{op}/{command}",
-            target=target.name,
-            result=Result.DONE,
-            command=command,
-            by=by,
-            detail=detail,
-        )
-        append(world, event)
+        note_command(world, target, command=command, by=by, detail=detail)
         return

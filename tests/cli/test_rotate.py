@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
@@ -157,3 +158,15 @@ def test_two_rotations_at_once_make_two_keys_and_serve_the_last(stand: Stand) ->
     assert any(stand.served() in out for out, _ in outs)
     alive = [key for key in stand.issued().values() if not key["deleted"] and not key["disabled"]]
     assert len(alive) <= 3
+
+
+def test_a_rotation_by_hand_names_who_asked_for_it(stand: Stand) -> None:
+    stand.write()
+    assert stand.run("rotate", "billing-api").returncode == 0
+    lines = [json.loads(line) for line in stand.audit.read_text().splitlines()]
+    asked = [line for line in lines if line["event"] == "operator.command"]
+    assert [(line["command"], line["target"]) for line in asked] == [("rotate", "billing-api")]
+    assert "@" in asked[0]["by"]
+    assert lines.index(asked[0]) < min(
+        lines.index(line) for line in lines if line["event"] == "key.create"
+    )
