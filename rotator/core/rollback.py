@@ -76,7 +76,7 @@ def plan_rollback(snapshot: Snapshot, rollback: Rollback, now: datetime) -> Plan
         return Plan(Reason.ROLLED_BACK)
     if stop := _target_refuses(snapshot, now):
         return _refuse(stop)
-    if rollback.key is None:
+    if rollback.key is None or not snapshot.may_read_values:
         return Plan(Reason.NOT_DUE)
     if refused := _key_refuses(snapshot, rollback.key):
         return _refuse(refused)

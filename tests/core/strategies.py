@@ -34,6 +34,7 @@ from rotator.core.snapshot import (
     Limits,
     Listing,
     Look,
+    Rollback,
     SecretSeen,
     Snapshot,
     ValueSeen,
@@ -340,6 +341,7 @@ demands = st.builds(
     named=st.booleans(),
     compromised=st.booleans(),
     overwrite_foreign=st.booleans(),
+    rollback=st.none() | st.builds(Rollback, key=st.none() | hashes),
 )
 
 

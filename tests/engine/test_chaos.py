@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.core.snapshot import Demand
+from rotator.core.snapshot import Demand, Rollback
 from rotator.engine import operate
 from rotator.errors import RotatorError
 from tests.engine.lab import PATH, Lab, Process
@@ -86,7 +86,9 @@ class Chaos:
         removing = any(
             each.faults.calls[-1:] in ([REMOVALS[0]], [REMOVALS[1]]) for each in self.processes
         )
-        what = self.random.choice(["paste", "paste", "field", "command", "forget", "rotate"])
+        what = self.random.choice(
+            ["paste", "paste", "field", "command", "forget", "rotate", "back"]
+        )
         if self.lab.late.effects or (paused and removing):
             return
         data = self.lab.vault.current(PATH) or {}
@@ -102,6 +104,16 @@ class Chaos:
             self.lab.vault.forget("state/targets/app")
         elif what == "rotate":
             self.lab.another("asked").run(demand=Demand(self.lab.clock.now()))
+        elif what == "back" and (key := self.retiring_key()) is not None:
+            asked = self.lab.another("asked")
+            asked.faults.plan = {self.random.randint(1, 60): self.random.choice(list(Kind))}
+            asked.run(demand=Demand(self.lab.clock.now(), rollback=Rollback(key)))
+
+    def retiring_key(self) -> str | None:
+        """Return an older key to go back to, in whatever stage it is, if there is one."""
+        book = self.lab.ledger()
+        found = [each.hash for each in book.retiring] if book is not None else []
+        return self.random.choice(found) if found else None
 
     def known_value(self) -> str | None:
         """Return the value of a key that was served before and still works, if there is one."""

@@ -388,6 +388,26 @@ def test_a_key_that_an_interrupted_rollback_enabled_is_graced_drained_and_delete
     lab.check_at_rest()
 
 
+def test_an_enable_that_lands_hours_late_is_reported_and_a_person_ends_it() -> None:
+    """The process stood still between its last check and the call, until the key was disabled."""
+    lab = Lab()
+    old, new = quarantined(lab)
+    lab.let_another_live_in_pauses()
+    lab.faults.slow_by = timedelta(minutes=150)
+    lab.faults.choose = nth("openrouter.enable", 1, Kind.SLOW)
+    back(lab, old)
+    assert lab.account.accepts(old)
+    lab.faults.choose = lambda *_: None
+    lab.live(timedelta(hours=3))
+    assert lab.served_hash() == new
+    entry = entry_of(lab, old)
+    assert entry.enabled_by_hand
+    lab.excused.add(old)
+    assert operate.retire(lab.world, lab.targets[0], key=old, by="me@here") == (old,)
+    lab.live(timedelta(hours=3))
+    lab.check_at_rest()
+
+
 def calls(arrange: Callable[[Lab], tuple[str, str]]) -> tuple[str, ...]:
     """The names of the port calls of an undisturbed rollback."""
     lab = Lab()
@@ -431,6 +451,32 @@ def test_a_single_fault_at_any_call_of_a_rollback_breaks_no_promise(
             lab.live(timedelta(hours=6))
             assert lab.served_hash() in (old, new)
             lab.live(timedelta(hours=5))
+            lab.come_to_rest()
+        except AssertionError as error:
+            broken.append(f"call {number} ({name}): {error}")
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize(
+    "pause",
+    [timedelta(minutes=2), timedelta(minutes=4), timedelta(minutes=10), timedelta(hours=5)],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [Kind.SLOW, Kind.SLOW_AFTER])
+def test_a_rollback_that_is_paused_at_any_call_while_another_process_lives_breaks_no_promise(
+    kind: Kind, pause: timedelta
+) -> None:
+    """It wakes up after the other process took over, fenced, drained and disabled the old key."""
+    broken: list[str] = []
+    for number, name in enumerate(calls(quarantined), start=1):
+        lab = Lab()
+        old, _ = quarantined(lab)
+        lab.let_another_live_in_pauses()
+        lab.faults.slow_by = pause
+        lab.faults.plan = {len(lab.faults.calls) + number: kind}
+        try:
+            back(lab, old)
+            lab.live(timedelta(hours=11))
             lab.come_to_rest()
         except AssertionError as error:
             broken.append(f"call {number} ({name}): {error}")
