@@ -7,7 +7,7 @@ import uuid
 import hvac
 
 from tests.servers.vault_server import VaultServer
-from tests.wiring.stand import FIELD, QUICK, Stand, eventually
+from tests.wiring.stand import CALM, FIELD, QUICK, Stand, eventually
 
 NOTHING = 'path "secret/data/elsewhere" { capabilities = ["read"] }'
 
@@ -75,4 +75,28 @@ def test_the_rights_that_check_asks_for_are_enough_for_a_whole_life(
     assert eventually(gone, "the old key is deleted")
     assert stand.call("plan").exit_code == 0
     assert stand.call("audit", "verify", str(stand.audit)).exit_code == 0
+    hands.adapter.close()
+
+
+def test_a_rollback_takes_the_value_from_an_older_version_and_refuses_a_destroyed_one(
+    stand: Stand, real_vault: VaultServer
+) -> None:
+    hands, prefix = prepared(stand, real_vault, ENOUGH)
+    text = stand.path.read_text()
+    stand.path.write_text(text.replace(QUICK, CALM))
+    assert stand.call("run", "--once").exit_code == 0
+    rotated = stand.document("rotate", "billing-api")["targets"][0]
+    first, second = rotated["old"], rotated["new"]
+    assert stand.call("retire", "billing-api").exit_code == 0
+    assert not stand.sandbox.account.works(first)
+    told = stand.document("rollback", "billing-api")
+    assert (told["result"], told["old"], told["new"]) == ("rolled_back", second, first)
+    assert told["secret_version"] == 3
+    assert stand.sandbox.account.works(first)
+    path = f"{prefix}/apps/billing-api"
+    hands.secrets.kv.v2.destroy_secret_versions(path, [2])
+    refused = stand.document("rollback", "billing-api", code=1)
+    assert refused["reason"] == "value_gone"
+    read = hands.secrets.kv.v2.read_secret_version(path, raise_on_deleted_version=True)
+    assert read["data"]["metadata"]["version"] == 3
     hands.adapter.close()
