@@ -159,17 +159,25 @@ def _rights(services: Services) -> list[Result]:
             return [Result("Vault rights", True, detail, warning=True)]
         hint = "every path is MOUNT/PATH of a KV engine of version 2 that the token may use"
         return [Result("Vault rights", False, str(error), hint)]
+    secrets = {services.vault.locate(target.secret.path).data for target in services.config.targets}
     missing = [
-        Result(
-            f"Vault rights, {what}",
-            False,
-            f"{path} lacks {', '.join(sorted(wanted - found[path]))}",
-            f'add to a policy: path "{path}" {{ capabilities = [{_quoted(wanted)}] }}',
-        )
+        _lacking(what, path, wanted, wanted - found[path], exists=path in secrets)
         for what, path, wanted in needed
         if "root" not in found[path] and wanted - found[path]
     ]
     return missing or [Result("Vault rights", True, f"all on {len(found)} paths")]
+
+
+def _lacking(
+    what: str, path: str, wanted: frozenset[str], lacks: frozenset[str], *, exists: bool
+) -> Result:
+    """Return what a missing right means; a secret that exists can do without being created."""
+    name = f"Vault rights, {what}"
+    hint = f'add to a policy: path "{path}" {{ capabilities = [{_quoted(wanted)}] }}'
+    if exists and lacks == {"create"}:
+        detail = f"{path} lacks create: enough while the secret exists"
+        return Result(name, True, detail, hint, warning=True)
+    return Result(name, False, f"{path} lacks {', '.join(sorted(lacks))}", hint)
 
 
 def _quoted(rights: Iterable[str]) -> str:

@@ -11,13 +11,20 @@ from typing import Any
 import click
 
 from rotator.cli import exits
-from rotator.cli.common import pass_session, services_for, spread_over
+from rotator.cli.common import (
+    complete_target,
+    named_targets,
+    pass_session,
+    services_for,
+    spread_over,
+)
+from rotator.cli.details import failing, print_details
 from rotator.cli.documents import plan_document, target_document, unreachable_document
 from rotator.cli.output import document, in_future, is_terminal, say, span, table
 from rotator.cli.root import Session, tell
 from rotator.config import Config
 from rotator.core.plan import plan as plan_for
-from rotator.core.reasons import MEANING, Reason
+from rotator.core.reasons import Reason
 from rotator.core.retirement import Stage
 from rotator.core.steps import NeedLook, Plan
 from rotator.core.target import Target
@@ -142,27 +149,46 @@ def _refused(row: Row) -> bool:
 
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_target)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @click.option("--all", "everything", is_flag=True, help=_EVERYTHING)
 @pass_session
-def status(session: Session, *, as_json: bool, everything: bool) -> None:
+def status(session: Session, *, names: tuple[str, ...], as_json: bool, everything: bool) -> None:
     """Show each target: served key, age, next due, what is retiring, held, blocked or failing.
+
+    With names, shows those targets in full: whole hashes, each old key with what it waits
+    for, and a failure with its cause and when it is tried again.
 
     Reads ledgers and metadata in Vault, no value of a secret, and asks OpenRouter nothing.
 
     \b
     Examples:
       rotator status
+      rotator status billing-api
       rotator status --json | jq '.targets[] | select(.state != "ok")'
     """  # noqa: D301 - click's mark, not an escape
+    if names:
+        named_targets(session.config(logs="critical"), names)
     found, now = _observed(session, "status", look=False)
+    found = [row for row in found if not names or row.target.name in names]
     if as_json:
         document({"targets": [_status_document(row) for row in found]})
+    elif names:
+        _status_in_full(found, now)
     else:
         _status_table(found, now, everything=everything)
         for error in _errors_of(found):
             tell(error)
     click.get_current_context().exit(_code(found))
+
+
+def _status_in_full(found: list[Row], now: datetime) -> None:
+    """Print the named targets one below the other."""
+    for row in found:
+        if row.seen is not None:
+            print_details(row.seen, now)
+    for error in _errors_of(found):
+        tell(error)
 
 
 def _status_document(row: Row) -> dict[str, Any]:
@@ -181,11 +207,17 @@ def _status_table(found: list[Row], now: datetime, *, everything: bool) -> None:
         age = span((now - served.minted_at).total_seconds()) if served is not None else "-"
         key = served.hash[:12] if served is not None else "-"
         due = in_future(seen.next_due, now) if seen is not None else "-"
-        retiring = str(len(seen.retiring)) if seen is not None and seen.retiring else "-"
-        lines.append([str(row.state), row.target.name, key, age, due, retiring])
+        lines.append([str(row.state), row.target.name, key, age, due, _old_keys(seen)])
     table(("STATE", "TARGET", "KEY", "AGE", "NEXT", "OLD"), lines, styles=_STYLES)
-    _notes(found, everything=everything)
+    _notes(found, now, everything=everything)
     _summary(found, shown)
+
+
+def _old_keys(seen: TargetView | None) -> str:
+    """Return how many keys are on their way out, and where the first of them is."""
+    if seen is None or not seen.retiring:
+        return "-"
+    return f"{len(seen.retiring)} {seen.retiring[0].stage}"
 
 
 def _shown(found: list[Row], *, everything: bool) -> list[Row]:
@@ -206,7 +238,7 @@ def _summary(found: list[Row], shown: list[Row]) -> None:
     say(f"{len(found)} targets: {told}{more}" if found else "no targets")
 
 
-def _notes(found: list[Row], *, everything: bool) -> None:
+def _notes(found: list[Row], now: datetime, *, everything: bool) -> None:
     """Print the sentences that explain what is not in order, the gravest first."""
     notes = []
     for row in found:
@@ -215,7 +247,7 @@ def _notes(found: list[Row], *, everything: bool) -> None:
             continue
         told = [each.sentence for each in seen.findings]
         if seen.failure is not None:
-            told.append(f"{MEANING[seen.failure.reason]} {seen.failure.detail}")
+            told.append(f"failing {failing(seen.failure, now)}")
         notes += [f"{row.target.name}: {sentence}" for sentence in told]
     most = len(notes) if everything or not is_terminal() else _MOST_NOTES
     if notes:
@@ -280,7 +312,7 @@ def _plan_table(found: list[Row], now: datetime, *, everything: bool) -> None:
         when = "now" if acts else in_future(row.plan.wake_at, now)
         lines.append([str(row.state), row.target.name, when, what_of(row)])
     table(("STATE", "TARGET", "WHEN", "WHAT"), lines, styles=_STYLES)
-    _notes(found, everything=everything)
+    _notes(found, now, everything=everything)
     _summary(found, shown)
 
 

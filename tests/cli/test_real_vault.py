@@ -100,3 +100,16 @@ def test_a_rollback_takes_the_value_from_an_older_version_and_refuses_a_destroye
     read = hands.secrets.kv.v2.read_secret_version(path, raise_on_deleted_version=True)
     assert read["data"]["metadata"]["version"] == 3
     hands.adapter.close()
+
+
+def test_a_secret_that_exists_needs_no_right_to_be_created(
+    stand: Stand, real_vault: VaultServer
+) -> None:
+    less = ENOUGH.replace(
+        'apps/billing-api" { capabilities = ["create", ', 'apps/billing-api" { capabilities = ['
+    )
+    hands, prefix = prepared(stand, real_vault, less)
+    result = stand.call("check")
+    assert result.exit_code == 0, result.output
+    assert f"secret/data/{prefix}/apps/billing-api lacks create" in result.output
+    hands.adapter.close()

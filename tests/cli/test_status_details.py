@@ -1,0 +1,44 @@
+"""`status NAME`: one target in full, and what a failure means for it."""
+
+from __future__ import annotations
+
+from rotator.sandbox.faults import Fault, FaultKind
+from tests.wiring.stand import Stand
+
+
+def test_a_named_target_is_shown_with_whole_hashes_and_what_each_old_key_waits_for(
+    stand: Stand,
+) -> None:
+    stand.write(["billing-api", "search"])
+    stand.call("run", "--once")
+    old = stand.served("billing-api")
+    stand.call("rotate", "billing-api")
+    result = stand.run("status", "billing-api")
+    assert result.returncode == 0
+    assert old is not None
+    assert old in result.stdout
+    assert str(stand.served("billing-api")) in result.stdout
+    assert "grace, until" in result.stdout
+    assert "search" not in result.stdout
+
+
+def test_a_failure_says_what_failed_since_when_and_when_it_is_tried_again(stand: Stand) -> None:
+    stand.write(["billing-api"])
+    stand.call("run", "--once")
+    served = stand.served("billing-api")
+    refusal = Fault(kind=FaultKind.ERROR, api="openrouter", method="POST", status=403, count=None)
+    stand.sandbox.faults.add(refusal)
+    assert stand.run("rotate", "billing-api").returncode == 1
+    told = stand.run("status", "billing-api")
+    assert told.returncode == 1
+    assert "failing" in told.stdout
+    assert "since 20" in told.stdout
+    assert "The served key goes on; tried again in" in told.stdout
+    assert stand.served("billing-api") == served
+
+
+def test_a_name_that_is_no_target_is_wrong_usage(stand: Stand) -> None:
+    stand.write(["billing-api"])
+    result = stand.run("status", "biling-api")
+    assert result.returncode == 2
+    assert "billing-api" in result.stderr
