@@ -36,6 +36,8 @@ def _why(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     words = value.strip()
     if not words or len(words) > _LONGEST_WHY:
         raise click.BadParameter(f"must have 1 to {_LONGEST_WHY} characters")
+    if any("\ud800" <= character <= "\udfff" for character in words):
+        raise click.BadParameter("is not text in the encoding that this session has (see LANG)")
     if redact(words) != words:
         raise click.BadParameter(
             "holds what looks like a secret, and would be kept in Vault and shown: leave that out"

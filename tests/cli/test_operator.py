@@ -142,6 +142,7 @@ KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
         ("", "1 to 500 characters"),
         (" \n", "1 to 500 characters"),
         ("x" * 501, "1 to 500 characters"),
+        ("caf\udcc3\udca9", "encoding"),
     ],
 )
 def test_a_reason_that_may_not_stand_in_vault_is_refused_and_not_shown(
