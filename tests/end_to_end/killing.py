@@ -12,13 +12,13 @@ from tests.end_to_end.proxy import Guillotine, Proxy, Request, honest
 
 TARGET = "billing"
 POLICY = {
-    "every": '"16s"',
+    "every": '"13s"',
     "grace": '"2s"',
     "drain": '{ quiet_for = "1s", deadline = "60s", then = "keep" }',
     "quarantine": '"1s"',
 }
-DAEMON = {"claim_timeout": '"8s"', "resync": '"3s"'}
-TIMEOUT = "2s"
+DAEMON = {"claim_timeout": '"6s"', "resync": '"3s"'}
+TIMEOUT = "1500ms"
 PAUSE = 0.3
 """Seconds between two looks: many such rotations are under way side by side."""
 

@@ -39,7 +39,7 @@ FOR_EACH_TARGET: dict[str, Commands] = {
     "delete": ((*ROTATE, "--compromised"), ("run", "--once")),
     "ledger read": (*REPORTS, (*ROTATE, "--json")),
     "ledger write": (("run", "--once", "--json"), ROTATE),
-    "metadata": (*REPORTS, ROTATE),
+    "metadata": (("status",), ROTATE),
     "read": (ROTATE, ("run", "--once")),
     "publish": (ROTATE, ("run", "--once")),
 }
@@ -66,7 +66,6 @@ BY_APPROLE = {"login", "token", "health", "capabilities-self", "ledger read", "r
 CASES = [
     *((route, True) for route in (*FOR_EACH_TARGET, *ONCE, ANYWHERE)),
     ("mint", False),
-    ("publish", False),
     (ANYWHERE, False),
 ]
 """A route, and whether keys and tokens have a form that no pattern could mask."""

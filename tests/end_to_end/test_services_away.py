@@ -173,7 +173,7 @@ def _live_through(
 def stories(
     tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess, vault_session: VaultServer
 ) -> Iterator[dict[str, Future[Story]]]:
-    """All outages side by side."""
+    """All outages side by side, and beside the two tests that come first."""
     vault_session.start()
     folder = tmp_path_factory.mktemp("away")
     with ThreadPoolExecutor(len(OUTAGES)) as pool:
@@ -183,6 +183,63 @@ def stories(
             )
             for number, (name, outage) in enumerate(OUTAGES.items())
         }
+
+
+@pytest.mark.usefixtures("stories")
+def test_a_rotation_on_demand_whose_key_is_not_accepted_makes_one_key_and_removes_it(
+    make_place: Callable[..., Place],
+) -> None:
+    def nobody_is_known(request: Request, forward: Forward) -> Answer | None:
+        if request.route == "/api/v1/key":
+            return Answer(500, JSON, b'{"error": {"code": 500, "message": "Out of order"}}')
+        return forward()
+
+    place = make_place(policy=POLICY, daemon={"claim_timeout": '"4s"'}, timeout="1s")
+    with Proxy(place.openrouter) as openrouter:
+        place.openrouter = openrouter.url
+        assert place.run("run", "--once").code == 0
+        before = place.served("billing")
+        openrouter.meddle = nobody_is_known
+        done = place.run("rotate", "billing", "--timeout", "1s", "--json")
+    assert (done.code, done.json["targets"][0]["reason"]) == (1, "outage")
+    assert place.served("billing") == before
+    made = [key for key in place.minted() if key.hash != before.hash]
+    assert [key.deleted for key in made] == [True]
+    book = place.ledger("billing")
+    assert book is not None
+    assert book["retiring"] == []
+
+
+@pytest.mark.usefixtures("stories")
+def test_a_publish_that_is_forbidden_leaves_the_secret_and_no_key_behind(
+    make_place: Callable[..., Place],
+) -> None:
+    def read_only(request: Request, forward: Forward) -> Answer | None:
+        if "/data/" in request.route and "/apps/" in request.route and request.method != "GET":
+            return Answer(403, JSON, DENIED)
+        return forward()
+
+    place = make_place(
+        policy=POLICY, daemon={"claim_timeout": '"4s"', "resync": '"2s"'}, timeout="1s"
+    )
+    with Proxy(place.vault) as vault:
+        place.vault = vault.url
+        daemon = place.start("run")
+        eventually(lambda: place.at_rest("billing"), "a first key")
+        before = place.served("billing")
+        vault.meddle = read_only
+        done = place.run("rotate", "billing", "--json")
+        assert place.served("billing") == before
+        vault.meddle = lambda request, forward: forward()
+        eventually(lambda: place.at_rest("billing"), "the end of its claim")
+        eventually(
+            lambda: [key.hash for key in place.minted() if not key.deleted] == [before.hash],
+            "the removal of the key that was not published",
+        )
+        assert place.served("billing").hash == before.hash
+        assert daemon.stop().code == 0
+    assert (done.code, done.json["targets"][0]["reason"]) == (1, "refused")
+    assert "permission denied" in done.json["targets"][0]["detail"]
 
 
 @pytest.mark.parametrize("name", OUTAGES)
@@ -220,58 +277,3 @@ def test_a_sealed_vault_is_named_as_such_and_nothing_is_touched(
     assert not any("Traceback" in done.err for done in told)
     assert place.served("billing") == before
     assert place.not_clean("billing") == []
-
-
-def test_a_rotation_on_demand_whose_key_is_not_accepted_makes_one_key_and_removes_it(
-    make_place: Callable[..., Place],
-) -> None:
-    def nobody_is_known(request: Request, forward: Forward) -> Answer | None:
-        if request.route == "/api/v1/key":
-            return Answer(500, JSON, b'{"error": {"code": 500, "message": "Out of order"}}')
-        return forward()
-
-    place = make_place(policy=POLICY, daemon={"claim_timeout": '"4s"'}, timeout="1s")
-    with Proxy(place.openrouter) as openrouter:
-        place.openrouter = openrouter.url
-        assert place.run("run", "--once").code == 0
-        before = place.served("billing")
-        openrouter.meddle = nobody_is_known
-        done = place.run("rotate", "billing", "--timeout", "1s", "--json")
-    assert (done.code, done.json["targets"][0]["reason"]) == (1, "outage")
-    assert place.served("billing") == before
-    made = [key for key in place.minted() if key.hash != before.hash]
-    assert [key.deleted for key in made] == [True]
-    book = place.ledger("billing")
-    assert book is not None
-    assert book["retiring"] == []
-
-
-def test_a_publish_that_is_forbidden_leaves_the_secret_and_no_key_behind(
-    make_place: Callable[..., Place],
-) -> None:
-    def read_only(request: Request, forward: Forward) -> Answer | None:
-        if "/data/" in request.route and "/apps/" in request.route and request.method != "GET":
-            return Answer(403, JSON, DENIED)
-        return forward()
-
-    place = make_place(
-        policy=POLICY, daemon={"claim_timeout": '"4s"', "resync": '"2s"'}, timeout="1s"
-    )
-    with Proxy(place.vault) as vault:
-        place.vault = vault.url
-        daemon = place.start("run")
-        eventually(lambda: place.at_rest("billing"), "a first key")
-        before = place.served("billing")
-        vault.meddle = read_only
-        done = place.run("rotate", "billing", "--json")
-        assert place.served("billing") == before
-        vault.meddle = lambda request, forward: forward()
-        eventually(lambda: place.at_rest("billing"), "the end of its claim")
-        eventually(
-            lambda: [key.hash for key in place.minted() if not key.deleted] == [before.hash],
-            "the removal of the key that was not published",
-        )
-        assert place.served("billing").hash == before.hash
-        assert daemon.stop().code == 0
-    assert (done.code, done.json["targets"][0]["reason"]) == (1, "refused")
-    assert "permission denied" in done.json["targets"][0]["detail"]
