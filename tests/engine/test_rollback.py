@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.core.keys import NewKey
+from rotator.core.keys import IssuedKey, NewKey
 from rotator.core.ledger import Ledger, RetiringKey, ServedKey
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand, Rollback
 from rotator.engine import operate
 from rotator.engine.reconcile import Report
-from rotator.errors import CheckAndSetConflict
+from rotator.errors import CheckAndSetConflict, OutcomeUnknown
 from rotator.events import KeyEnable, KeyVerify, Phase, SecretPublish
 from rotator.ports import Written
 from rotator.secret import SecretFields
@@ -333,6 +333,113 @@ def test_a_stranger_who_puts_the_old_value_back_himself_has_done_the_same() -> N
     assert back(lab, old).failure is None
     assert_rolled_back(lab, old, new)
     assert book_of(lab).put_back is None
+
+
+def test_a_lost_answer_with_another_value_behind_it_lets_the_old_key_retire_anew() -> None:
+    lab = Lab()
+    old, _ = quarantined(lab)
+    third = lab.account.make(NewKey("made by hand"))
+    write = lab.world.secrets.write
+
+    def lost(path: str, ours: SecretFields, cas: int) -> Written:
+        write(path, ours, cas)
+        lab.vault.put(PATH, {**(lab.vault.current(PATH) or {}), FIELD: third.secret.reveal()})
+        raise OutcomeUnknown("vault", "write", "no answer")
+
+    lab.world.secrets.write = lost  # type: ignore[method-assign, assignment]
+    report = back(lab, old)
+    assert report.failure is not None
+    assert report.failure.reason is Reason.PUBLISH_UNKNOWN
+    book = book_of(lab)
+    assert (book.pending, book.failure) == (None, report.failure)
+    entry = entry_of(lab, old)
+    assert entry.disabled_at is None
+    assert lab.clock.now() - entry.since < CLAIM_TIMEOUT
+
+
+def test_a_version_that_was_made_again_with_another_value_is_not_published() -> None:
+    lab = Lab()
+    old, new = quarantined(lab)
+    read, seen = lab.world.secrets.read, list[int | None]()
+
+    def remade(path: str, version: int | None = None) -> object:
+        found = read(path, version)
+        if version == 2 and not seen:
+            lab.vault.paths[PATH][1].data = {FIELD: "another"}
+        seen.append(version)
+        return found
+
+    lab.world.secrets.read = remade  # type: ignore[method-assign, assignment]
+    report = back(lab, old)
+    assert report.plan is not None
+    assert report.plan.reason is Reason.VALUE_GONE
+    assert lab.served_hash() == new
+    assert book_of(lab).pending is None
+
+
+def test_what_openrouter_says_of_the_old_key_now_stands_in_the_ledger() -> None:
+    lab = Lab()
+    old, _ = rotated(lab)
+    expires_at = lab.clock.now() + timedelta(days=90)
+    lab.account.change(old, expires_at=expires_at)
+    back(lab, old)
+    assert served_by(lab).expires_at == expires_at
+
+
+def test_nothing_is_enabled_once_writing_the_intent_has_used_up_the_claim() -> None:
+    names = calls(quarantined)
+    lab = Lab()
+    old, new = quarantined(lab)
+    begun = len(lab.faults.calls)
+    intent = names.index("openrouter.enable")
+    assert names[intent - 1] == "audit.append"
+    lab.faults.plan = {begun + intent: Kind.SLOW_AFTER}
+    report = back(lab, old)
+    assert report.failure is not None
+    assert report.failure.reason is Reason.CLAIM_RUNNING_OUT
+    assert "openrouter.enable" not in lab.faults.calls[begun:]
+    assert lab.account.keys[old].disabled
+    assert lab.served_hash() == new
+
+
+def test_a_key_that_is_deleted_right_before_it_is_enabled_is_told_as_gone() -> None:
+    lab = Lab()
+    old, new = quarantined(lab)
+    get = lab.world.issuer.get
+
+    def deleting(key_hash: str) -> IssuedKey | None:
+        found = get(key_hash)
+        lab.account.keys.pop(old, None)
+        return found
+
+    lab.world.issuer.get = deleting  # type: ignore[method-assign]
+    report = back(lab, old)
+    assert report.failure is not None
+    assert report.failure.reason is Reason.OLD_KEY_GONE
+    assert book_of(lab).pending is None
+    assert lab.served_hash() == new
+
+
+@pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.ERROR, Kind.UNAUTHORISED])
+def test_an_enable_that_did_definitely_not_happen_ends_the_claim(kind: Kind) -> None:
+    lab = Lab()
+    old, _ = quarantined(lab)
+    before = entry_of(lab, old)
+    lab.faults.choose = nth("openrouter.enable", 1, kind)
+    assert back(lab, old).failure is not None
+    assert book_of(lab).pending is None
+    assert entry_of(lab, old) == before
+
+
+def test_a_place_for_the_write_is_obtained_before_the_claim() -> None:
+    lab = Lab()
+    old, _ = quarantined(lab)
+    claimed: list[bool] = []
+    lab.world.pace.obtain = lambda **_: claimed.append(  # type: ignore[method-assign]
+        book_of(lab).pending is not None
+    )
+    back(lab, old)
+    assert claimed == [False]
 
 
 def test_another_process_that_claims_is_waited_for() -> None:
