@@ -35,9 +35,11 @@ from rotator.core.snapshot import Snapshot
 from rotator.core.steps import (
     Enable,
     Fence,
+    Finding,
     Need,
     NeedListing,
     NeedLook,
+    NeedProbe,
     NeedValue,
     NeedVersions,
     Plan,
@@ -156,6 +158,8 @@ def _recover_rotation(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     if needs := needed_value(snapshot):
         return Plan(Reason.CLAIM_EXPIRED, needs=needs)
     key = _key_of(snapshot, claim)
+    if key is None and (doubt := _of_another_account(snapshot)):
+        return doubt
     value = snapshot.secret.value
     digest = claim.value_sha256 or (key.hash if key is not None else None)
     served = digest is not None and value is not None and value.sha256 == digest
@@ -172,6 +176,29 @@ def _recover_rotation(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     if key is None:
         return _settled(settle, *_give_up_nonce(snapshot, claim, now))
     return _retire_unserved(snapshot, key, settle, now)
+
+
+def _of_another_account(snapshot: Snapshot) -> Plan | None:
+    """Doubt a listing that lacks the served key as well: is it our account's at all?
+
+    It is not where OpenRouter does not know the served key, while what the secret holds
+    works. Then nothing is settled until the management key is ours again.
+    """
+    served, listing, value = snapshot.book.served, snapshot.listing, snapshot.secret.value
+    assert listing is not None  # the caller asked for it
+    if served is None or served.hash in listing.keys:
+        return None
+    look = snapshot.looks.get(served.hash)
+    if look is None:
+        return Plan(Reason.CLAIM_EXPIRED, needs=(NeedLook(served.hash),))
+    if look.key is not None or value is None or value.sha256 is None:
+        return None
+    if snapshot.served_works is None:
+        return Plan(Reason.CLAIM_EXPIRED, needs=(NeedProbe(),))
+    if not snapshot.served_works:
+        return None
+    finding = Finding(Reason.WRONG_ACCOUNT, "", served.hash, attention=True)
+    return Plan(Reason.WRONG_ACCOUNT, findings=(finding,))
 
 
 def _as_of(claim: Claim, snapshot: Snapshot, served: ServedKey) -> ServedKey:

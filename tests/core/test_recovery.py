@@ -8,6 +8,7 @@ import pytest
 
 from rotator.core.edits import Abandon, DropClaim, GraceAfresh, KeyDisabled, Promote, RetireKeys
 from rotator.core.hand_edits import ValueSeen
+from rotator.core.keys import IssuedKey
 from rotator.core.ledger import ClaimKind
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
@@ -20,6 +21,7 @@ from rotator.core.steps import (
     MakeClaim,
     NeedListing,
     NeedLook,
+    NeedProbe,
     NeedValue,
     NeedVersions,
     Record,
@@ -65,6 +67,7 @@ from tests.core.builders import (
 )
 
 ROTATING = ledger(pending=claim())
+SERVED = issued(A, name=marked("b2" * 8))
 NEW = issued(B, created_at=NOW - HOUR)
 """The key that the claimed rotation made."""
 NOT_OURS = issued(A, name="by hand")
@@ -163,14 +166,14 @@ def test_a_key_of_another_nonce_target_or_installation_is_not_the_claims(
     marker = marked(nonce, target=key_target)
     if installation:
         marker = marked(nonce, installation=installation)
-    found = listing(issued(C, name=marker))
+    found = listing(SERVED, issued(C, name=marker))
     chosen = plan(snapshot(ROTATING, secret=seen(3, A), listing=found), NOW)
     assert the_edit(chosen, Abandon).key is None
 
 
 @pytest.mark.parametrize("secret", [NO_SECRET, DELETED], ids=["never one", "deleted"])
 def test_no_key_with_the_nonce_and_no_live_version_forgets_the_nonce(secret: object) -> None:
-    observed = replace(snapshot(ROTATING, listing=listing()), secret=secret)  # type: ignore[arg-type]
+    observed = replace(snapshot(ROTATING, listing=listing(SERVED)), secret=secret)  # type: ignore[arg-type]
     chosen = plan(observed, NOW)
     assert kinds(chosen) == ["Settle", "Record"]
     assert isinstance(the_edit(chosen, DropClaim), DropClaim)
@@ -180,12 +183,36 @@ def test_no_key_with_the_nonce_and_no_live_version_forgets_the_nonce(secret: obj
 def test_the_last_twenty_abandoned_nonces_are_kept_and_each_once() -> None:
     old = tuple(f"{number:016x}" for number in range(20))
     book = ledger(pending=claim(nonce=old[5]), abandoned=old)
-    observed = snapshot(book, secret=seen(3, A), listing=listing())
+    observed = snapshot(book, secret=seen(3, A), listing=listing(SERVED))
     kept = after(observed, plan(observed, NOW)).abandoned
     assert kept == (*old[:5], *old[6:], old[5])
     book = ledger(pending=claim(), abandoned=old)
-    observed = snapshot(book, secret=seen(3, A), listing=listing())
+    observed = snapshot(book, secret=seen(3, A), listing=listing(SERVED))
     assert after(observed, plan(observed, NOW)).abandoned == (*old[1:], NONCE)
+
+
+@pytest.mark.parametrize(
+    ("look", "works", "believed"),
+    [(None, True, False), (None, False, True), (issued(A), None, True)],
+    ids=["another account", "the served key is gone", "only left out"],
+)
+def test_a_listing_without_the_served_key_is_doubted(
+    look: IssuedKey | None, works: bool | None, believed: bool
+) -> None:
+    observed = snapshot(ROTATING, secret=seen(3, A), listing=listing())
+    assert plan(observed, NOW).needs == (NeedLook(A),)
+    observed = replace(observed, looks={A: Look(look)})
+    if look is None:
+        assert plan(observed, NOW).needs == (NeedProbe(),)
+    chosen = plan(replace(observed, served_works=works), NOW)
+    assert (chosen.reason is Reason.WRONG_ACCOUNT) is not believed
+    assert bool(chosen.steps) is believed
+
+
+def test_a_first_key_has_nothing_that_its_listing_could_be_doubted_by() -> None:
+    book = ledger(served=None, pending=claim())
+    chosen = plan(snapshot(book, secret=seen(3, C), listing=listing()), NOW)
+    assert the_edit(chosen, Abandon).key is None
 
 
 # Such a key, and it is the served one.
@@ -337,7 +364,7 @@ def test_a_key_without_a_live_version_retires_with_a_full_grace_and_no_fence(
 def test_a_claim_made_at_another_path_is_not_fenced_at_the_new_one() -> None:
     """The fence would not stop a late publish at the old path, so nothing is abandoned."""
     elsewhere = target(secret=OTHER_PATH)
-    for found in (listing(), listing(NEW)):
+    for found in (listing(SERVED), listing(SERVED, NEW)):
         observed = snapshot(ROTATING, target=elsewhere, secret=seen(3, C), listing=found)
         chosen = plan(observed, NOW)
         assert kinds(chosen) == ["Settle", "Record"]
