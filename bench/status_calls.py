@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import local
 from urllib.parse import urlsplit
 
-from rotator.cli import cli
+from rotator.cli.root import cli
 from rotator.config import load
 from rotator.core.target import Target
 from rotator.sandbox.server import Sandbox

@@ -62,9 +62,10 @@ class Secret(_Guarded):
         """Return the SHA-256 of the UTF-8 plaintext as 64 lower-case hex digits.
 
         This is how OpenRouter computes a key's ``hash`` (its OAuth guide has clients
-        compute the same digest to link to a key's settings).
+        compute the same digest to link to a key's settings). A lone surrogate, which JSON
+        can carry and UTF-8 cannot, is no key's and only has to give some digest.
         """
-        return hashlib.sha256(self._value.encode()).hexdigest()
+        return hashlib.sha256(self._value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class SecretFields(_Guarded):

@@ -6,6 +6,23 @@ from `output` (for people) and `documents` (for programs); exit codes are in `ex
 
 from __future__ import annotations
 
-from rotator.cli.root import cli, main
+import resource
+import sys
 
-__all__ = ["cli", "main"]
+INTERRUPTED = 130
+"""The exit code of a command that SIGINT ended before it had begun (128 and the signal's number)."""
+
+
+def main() -> None:
+    """Run the command line of this process.
+
+    Its memory holds secrets, so it leaves no core dump. Importing what a command needs
+    takes a moment, in which Ctrl-C must not end in a traceback either.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        from rotator.cli.root import start
+
+        start()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

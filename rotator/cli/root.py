@@ -204,7 +204,7 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for the process's life
 
 
-def main() -> None:
+def start() -> None:
     """Run the command line of this process."""
     _open_standard_streams()
     with _output():

@@ -14,9 +14,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from rotator.cli import cli
 from rotator.cli.output import in_future, safe, span
-from rotator.cli.root import COMMANDS
+from rotator.cli.root import COMMANDS, cli
 from tests.wiring.stand import Stand
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from rotator.cli import cli
+from rotator.cli.root import cli
 from tests.wiring.stand import Stand
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from click.testing import CliRunner
 
 from rotator.adapters.audit.verify import read_lines, verify
-from rotator.cli import cli
+from rotator.cli.root import cli
 from rotator.core.marker import Marker, parse_marker
 from rotator.sandbox.consumers import ConsumerTarget
 from tests.end_to_end.proxy import IDLE, digest

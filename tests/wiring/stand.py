@@ -18,7 +18,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from rotator.cli import cli
+from rotator.cli.root import cli
 from rotator.config import Config, load
 from rotator.sandbox.server import Sandbox
 
