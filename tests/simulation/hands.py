@@ -42,6 +42,8 @@ def act(sim: Simulation, trouble: Trouble) -> None:
             if trouble.what == "compromised":
                 sim.judge.compromised_by.add(target.name)
             sim.rotate(target, compromised=trouble.what == "compromised")
+        case "overwrite_foreign":
+            sim.rotate(target, foreign=True)
         case "rotate_all":
             _rotate_all(sim)
         case "hold" | "release" | "retire":
@@ -127,6 +129,7 @@ def _lose_other(sim: Simulation, target: Target) -> None:
 
 def _recreate_secret(sim: Simulation, target: Target, rng: random.Random) -> None:
     data = sim.vault.current(target.secret.path)
+    sim.judge.erase(target)
     sim.vault.forget(target.secret.path)
     if data is not None:
         sim.vault.put(target.secret.path, data)
@@ -145,6 +148,7 @@ def _recreate_same_version(sim: Simulation, target: Target, rng: random.Random) 
     if living and rng.random() < 0.5:
         data = {**data, FIELD: rng.choice(living)}
         sim.judge.touched_by_hand |= set(known)
+    sim.judge.erase(target)
     sim.vault.forget(path)
     for _ in versions:
         sim.vault.put(path, data)
@@ -191,6 +195,7 @@ def _delete_old(sim: Simulation, target: Target, rng: random.Random) -> None:
 
 def _rename_key(sim: Simulation, target: Target, rng: random.Random) -> None:
     key_hash = rng.choice([*sim.account.keys])
+    sim.judge.renamed.add(key_hash)
     sim.account.change(key_hash, name=f"renamed {rng.random()}")
 
 

@@ -7,6 +7,8 @@ break a promise by hand; what he broke is excused, exactly, and only until it is
   it serves a working key;
 * a disable or delete that lands after a person put its key back is excused where he did so
   after the read that allowed it, since the provider has no conditional request;
+* a key that a person put back, and whose version he then erased by making the secret anew,
+  was served without a trace where no process saw it;
 * a claim in a ledger that a person changed is no longer there to be held.
 """
 
@@ -14,15 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from rotator.core.calendar import opens_at
 from rotator.core.codec import Undecodable
 from rotator.core.keys import NewKey
 from rotator.core.ledger import ClaimKind, Ledger
 from rotator.core.marker import parse_marker
 from rotator.core.reasons import Reason
+from rotator.core.schedule import disable_allowed_at
 from rotator.core.target import AfterDeadline, Evidence, Target
 from rotator.events import Event, KeyCreate, Phase, Result, SecretPublish, StepSettled
 from tests.engine.promises import FIELD, BrokenPromiseError, Promises
@@ -35,11 +41,41 @@ WHOLE_SECOND = timedelta(seconds=1)
 """Vault's ``Date`` has whole seconds, so that what is judged by it may be early by a part."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The call whose effect comes to pass, maybe long after it was sent.
+
+    Attributes:
+        holder: the process that sent it.
+        at: when.
+        local: when, by the process's clock.
+        read_at: for a removal, when the process had last seen the secret.
+        intent: the last thing that the process had written into the trail.
+    """
+
+    holder: str
+    at: datetime
+    local: datetime
+    read_at: datetime | None
+    intent: Event | None
+
+
+_SCHEDULED = frozenset({Reason.EVERY, Reason.CRON, Reason.MAX_AGE})
+_LATE = timedelta(minutes=1)
+_BEFORE = tuple(timedelta(minutes=each) for each in (0, 1, 2, 4, 6, 10))
+
+
+def _open(opens: Callable[[datetime], datetime], sent: Sent) -> bool:
+    """Tell whether windows were open, by either clock, when a call was sent or decided on."""
+    moments = [at - each for at in (sent.at, sent.local) for each in _BEFORE]
+    return any(opens(each) <= each for each in moments)
+
+
 class Judge(Promises):
     """What must hold at every port call.
 
     Attributes:
-        read_at: of the removal under way, when its sender had last seen the secret.
+        sent: the call whose effect comes to pass.
         listed_at: by process, when its last listing was made.
         values: by path, the plaintexts that consumers were served, by hash.
     """
@@ -71,7 +107,12 @@ class Judge(Promises):
         self.compromised_by: set[str] = set()
         self.seen: dict[tuple[str, str], datetime] = {}
         self.listed_at: dict[str, datetime] = {}
-        self.read_at: datetime | None = None
+        self.sent: Sent | None = None
+        self.overwritten_by: set[str] = set()
+        self.renamed: set[str] = set()
+        self.erased: set[str] = set()
+        self.blind: set[str] = set()
+        self.recreated_at: dict[str, datetime] = {}
         self.handing = False
         self._digests: dict[str, tuple[Entry, str | None]] = {}
         super().__init__(account, vault, trail, claim_timeout, targets, timedelta())
@@ -104,6 +145,14 @@ class Judge(Promises):
             return self.ledger(name)
         except Undecodable:
             return None
+
+    def erase(self, target: Target) -> None:
+        """A person makes the secret anew: what was put back and not seen yet leaves no trace."""
+        served, document = self.serving[target.name], self.document(target.name)
+        seen = ((document or {}).get("served") or {}).get("hash")
+        self.recreated_at[target.secret.path] = self.account.now()
+        if served is not None and served != seen:
+            self.erased.add(served)
 
     def note_served(self) -> None:
         """Note what is served now, and until when the one before was."""
@@ -210,6 +259,26 @@ class Judge(Promises):
         elif new.name in self._names:
             raise BrokenPromiseError(f"{new.name} is made a second time")
         self._names.add(new.name)
+        if book is not None and self.sent is not None:
+            self._check_due(self.named[marker.target], book, self.sent)
+
+    def _check_due(self, target: Target, book: Ledger, sent: Sent) -> None:
+        """Check that a rotation by schedule is not early, whatever the clocks say."""
+        reason = sent.intent.reason if sent.intent is not None else None
+        policy, served = target.policy, book.served
+        late = self.account.now() - sent.at > _LATE
+        if reason not in _SCHEDULED or served is None or late:
+            return
+        age, least = self.account.now() - served.due_from, policy.min_age
+        if policy.every is not None:
+            least = policy.every - policy.jitter
+        if policy.max_age is not None:
+            least = min(least, policy.max_age)
+        if age < least:
+            raise BrokenPromiseError(f"{target.name} is rotated at the age of {age}: {reason}")
+        opens = partial(opens_at, policy) if reason != Reason.MAX_AGE else None
+        if opens is not None and not _open(opens, sent):
+            raise BrokenPromiseError(f"{target.name} is rotated outside its windows")
 
     def _where_served(self, key_hash: str) -> list[str]:
         return [name for name, served in self.serving.items() if served == key_hash]
@@ -217,10 +286,11 @@ class Judge(Promises):
     def _changed_since_read(self, key_hash: str) -> bool:
         """Tell whether the key was served after its remover had last seen the secret."""
         last = self.last_served.get(key_hash)
-        if self.read_at is None or last is None or last <= self.read_at:
+        read_at = self.sent.read_at if self.sent is not None else None
+        if read_at is None or last is None or last <= read_at:
             return False
         for name in self._where_served(key_hash):
-            if self.put_at[key_hash] <= self.read_at:
+            if self.put_at[key_hash] <= read_at:
                 return False
             self.by_hand.add((name, key_hash))
         return True
@@ -240,6 +310,10 @@ class Judge(Promises):
         if last is None or name is None or self._asked_to_go(key_hash, name):
             return
         policy = self.named[name].policy
+        if self.sent is not None and not _open(partial(disable_allowed_at, policy), self.sent):
+            raise BrokenPromiseError(f"{key_hash[:8]} disabled outside the windows")
+        if key_hash in self.erased:
+            return
         if now - last < policy.grace:
             raise BrokenPromiseError(f"{key_hash[:8]} disabled within its grace period")
         used = self.account.keys[key_hash].last_used_at
@@ -284,8 +358,32 @@ class Judge(Promises):
 
     def _written(self, path: str) -> None:
         self.note_served()
-        if not self.handing:
-            super()._written(path)
+        if self.handing:
+            return
+        super()._written(path)
+        for target in self.targets:
+            if target.secret.path == path:
+                self._check_not_foreign(target)
+                self._excuse_recreated(target)
+
+    def _excuse_recreated(self, target: Target) -> None:
+        """No fence stops a late write where a person made the secret anew, from version 1 on."""
+        made_anew = self.recreated_at.get(target.secret.path)
+        served = self.serving[target.name]
+        if made_anew is not None and self.sent is not None and self.sent.at < made_anew:
+            self.by_hand.add((target.name, served))
+            path = target.secret.path
+            self.others[path] = (self.vault.current(path) or {}).get(OTHER)
+
+    def _check_not_foreign(self, target: Target) -> None:
+        """Check that no value was overwritten that no key of the account ever explained."""
+        versions = self.vault.paths[target.secret.path]
+        before = (versions[-2].data or {}).get(FIELD) if len(versions) > 1 else None
+        after = (versions[-1].data or {}).get(FIELD)
+        if before is None or before == after or target.name in self.overwritten_by:
+            return
+        if not isinstance(before, str) or not before.startswith("sk-or-"):
+            raise BrokenPromiseError(f"a foreign value of {target.name} was overwritten")
 
     def _appended(self, event: Event) -> None:
         if not isinstance(event, StepSettled) or event.result is not Result.NOT_FOUND:
@@ -294,13 +392,19 @@ class Judge(Promises):
         for _, intent in self.trail.lines:
             if intent.op != event.op or intent.phase is not Phase.INTENT:
                 continue
+            book = self.book(event.target or "")
+            nothing_known = book is None or book.served is None
+            if self.blind and nothing_known:
+                continue  # with no key to compare, another account's listing looks like ours
             if isinstance(intent, KeyCreate):
                 made = [k for k in self.account.keys.values() if k.name == intent.key_name]
                 old = [k for k in made if listed and k.created_at and k.created_at < listed]
                 if old:
                     raise BrokenPromiseError(f"{event.op} settled as not found, its key exists")
             served = self.serving.get(event.target or "")
-            if isinstance(intent, SecretPublish) and intent.key_hash == served:
+            # A key that is gone, or lost its marker by hand, tells nobody whose value it is.
+            known = served in self.account.keys and served not in self.renamed
+            if isinstance(intent, SecretPublish) and intent.key_hash == served and known:
                 put_at = self.put_at[served or ""]
                 if self.account.now() - put_at > timedelta(seconds=30):
                     raise BrokenPromiseError(f"{event.op} settled as not found, yet it is served")

@@ -54,6 +54,7 @@ class Process:
         self.faults = SimulatedFaults(sim, self)
         self.view = View(sim, self)
         self.doomed = False
+        self.down_for = 60.0
         self.boots = 0
         self.boot()
 
@@ -83,7 +84,6 @@ class Replica(Process):
         super().__init__(sim, f"replica{number}", skew)
         self.token = 0
         self.idle = False
-        self.down_for = 60.0
         self.wakes: dict[str, datetime | None] = {}
         self.failures: dict[str, Failure] = {}
         self.greenlet = greenlet(self.main)
@@ -211,6 +211,7 @@ class Simulation:
         self.hits: Counter[tuple[str, str]] = Counter()
         self.struck = 0
         self.passes = 0
+        self.paused_until = 0.0
         self.history: list[tuple[float, str, str, str]] = []
         self.weather: list[tuple[str, datetime]] = []
         self._drawn = 0
@@ -255,22 +256,25 @@ class Simulation:
     def comes_to(self, faults: SimulatedFaults, label: str) -> Kind | None:
         """Count a call, let happen what happens before it, and return its fault."""
         self.calls += 1
-        self.counts[label] += 1
+        step = self._step(faults, label)
         found: list[Trouble] = []
-        for moment in ((label, self.counts[label]), ("", self.calls)):
-            found += self._moments.pop(moment, ())
+        for each in dict.fromkeys((label, step, "")):
+            self.counts[each] += 1
+            found += self._moments.pop((each, self.counts[each]), ())
         kind = None
-        for each in found:
-            if each.sort == "fault":
-                kind = Kind(each.what)
-                span = timedelta(seconds=each.seconds)
+        for trouble in found:
+            if trouble.sort == "fault":
+                kind = Kind(trouble.what)
+                span = timedelta(seconds=trouble.seconds)
                 faults.late_by = faults.slow_by = span
                 faults.very_late_by = span + self.scenario.claim_timeout
-                faults.process.down_for = each.seconds  # type: ignore[attr-defined]
-                self.hits[self._step(faults, label), each.what] += 1
+                faults.process.down_for = trouble.seconds
+                if kind in (Kind.SLOW, Kind.SLOW_AFTER):
+                    self.paused_until = max(self.paused_until, self.hub.elapsed + trouble.seconds)
+                self.hits[step, trouble.what] += 1
                 self.struck += 1
             else:
-                self.happens(each, label)
+                self.happens(trouble, label)
         self.note(faults.process.holder, label, str(kind or ""))
         return kind
 
@@ -349,6 +353,8 @@ class Simulation:
     def rotate(self, target: Target, *, compromised: bool = False, foreign: bool = False) -> None:
         """Let an operator rotate one target now."""
         demand = Demand(self.hub.now(), compromised=compromised, overwrite_foreign=foreign)
+        if foreign:
+            self.judge.overwritten_by.add(target.name)
 
         def work(world: World) -> None:
             earlier = None
@@ -405,7 +411,8 @@ class Simulation:
                 each.name: self.judge.unsettled(each.name, stopped, leftover)
                 for each in self.scenario.targets
             }
-            if not any(waits.values()) and not self.hub.late.effects:
+            under_way = self.hub.late.effects or self.paused_until > self.hub.elapsed
+            if not any(waits.values()) and not under_way:
                 return
             if hour >= 2 and hour % 6 == 2:
                 hands.help_out(self)

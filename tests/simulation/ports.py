@@ -10,6 +10,7 @@ from rotator.errors import AuditUnavailable, Refused, RotatorError, Transient, U
 from rotator.ports import SecretVersion, Written
 from tests.fakes.faults import Faults, Kind, ProcessDeath
 from tests.fakes.vault import Entry, FakeSecrets, FakeVault
+from tests.simulation.judge import Sent
 
 if TYPE_CHECKING:
     from tests.simulation.life import Process, Simulation
@@ -44,6 +45,8 @@ class SimulatedFaults(Faults):
         label = f"{service}.{name}"
         sim.judge.begun(process.holder, service, name)
         read_at = sim.last_read(process.holder) if label in REMOVALS else None
+        last = sim.trail.last_by.get(process.holder)
+        sent = Sent(process.holder, sim.hub.now(), process.clock.now(), read_at, last)
         sim.hub.wait(sim.latency())
         if process.doomed:
             raise ProcessDeath
@@ -52,11 +55,12 @@ class SimulatedFaults(Faults):
         def through() -> T:
             if sim.weather:
                 self._weathered(service, name, acts=acts)
-            sim.judge.read_at = read_at
+            sim.judge.sent = sent
             if service == "openrouter" and not acts:
                 sim.judge.time_passed()
                 if name == "list":
                     sim.judge.listed_at[process.holder] = sim.hub.now()
+                    sim.judge.blind.discard(process.holder)
             return effect()
 
         def settled() -> tuple[T] | None:
@@ -82,6 +86,8 @@ class SimulatedFaults(Faults):
         """Fail a call where a condition that lasts says so."""
         for what, _ in self.sim.current_weather():
             error = _ill(what, service, name, acts=acts)
+            if isinstance(error, NotThereError) and name == "list":
+                self.sim.judge.blind.add(self.process.holder)
             if error is not None:
                 self.sim.hits[f"{service}.{name}", what] += 1
                 raise error

@@ -53,6 +53,39 @@ ACTS = frozenset(
     }
 )
 
+RARE = {
+    "openrouter.create": 6,
+    "openrouter.disable": 4,
+    "openrouter.delete": 4,
+    "openrouter.enable": 1,
+    "openrouter.whoami_management": 2,
+    "vault.write (secret.publish)": 5,
+    "vault.write (secret.fence)": 1,
+    "vault.write_ledger (claim)": 12,
+    "vault.write_ledger (promote)": 5,
+    "vault.write_ledger (disabled)": 3,
+    "vault.write_ledger (removed)": 3,
+    "vault.write_ledger (take_over)": 1,
+    "vault.write_ledger (abandon)": 1,
+    "vault.write_ledger (renew_claim)": 1,
+    "vault.write_ledger (drop_claim)": 1,
+    "vault.write_ledger (retire_keys)": 1,
+    "vault.write_ledger (value_seen)": 2,
+}
+"""Steps in which most can be lost, with about how often they come in one life."""
+
+LEADS: dict[str, tuple[Literal["fault", "weather", "hand"], str, str]] = {
+    "openrouter.enable": ("hand", "paste_back", "vault.write_ledger (disabled)"),
+    "openrouter.whoami_management": ("weather", "401", "openrouter.create"),
+    "vault.write (secret.fence)": ("fault", Kind.DIE_AFTER, "openrouter.create"),
+    "vault.write_ledger (take_over)": ("fault", Kind.UNSETTLED, "openrouter.create"),
+    "vault.write_ledger (abandon)": ("fault", Kind.NO_EFFECT_LOST, "openrouter.create"),
+    "vault.write_ledger (renew_claim)": ("hand", "other_field", "openrouter.whoami"),
+    "vault.write_ledger (retire_keys)": ("fault", Kind.VERY_LATE, "vault.write"),
+    "vault.write_ledger (drop_claim)": ("fault", Kind.REFUSED, "openrouter.disable"),
+}
+"""What leads to a step that an undisturbed life never comes to."""
+
 WEATHERS = (
     "401",
     "403",
@@ -99,6 +132,7 @@ HANDS = (
     "rotate",
     "rotate_all",
     "compromised",
+    "overwrite_foreign",
     "hold",
     "release",
     "retire",
@@ -259,7 +293,9 @@ def _cache(rng: random.Random, policy: Policy) -> timedelta:
 
 
 def _troubles(rng: random.Random, targets: int, replicas: int) -> list[Trouble]:
-    troubles = [_fault(rng) for _ in range(rng.choice((1, 2, 3, 4, 5, 6)))]
+    troubles: list[Trouble] = []
+    for _ in range(rng.choice((2, 3, 4, 5, 6))):
+        troubles += _faults(rng)
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
         what = rng.choice(WEATHERS)
         seconds = rng.choice((10, 60, 300, 900, 3600))
@@ -277,16 +313,24 @@ def _troubles(rng: random.Random, targets: int, replicas: int) -> list[Trouble]:
 
 
 def _moment(rng: random.Random) -> tuple[str, int]:
-    if rng.random() < 0.4:
+    drawn = rng.random()
+    if drawn < 0.25:
         return "", rng.randint(1, 600)
-    call = rng.choice(tuple(CALLS))
-    return call, rng.randint(1, CALLS[call])
+    calls = CALLS if drawn < 0.5 else RARE
+    call = rng.choice(tuple(calls))
+    return call, rng.randint(1, calls[call])
 
 
-def _fault(rng: random.Random) -> Trouble:
-    call = rng.choice(tuple(CALLS))
-    number = rng.randint(1, CALLS[call])
+def _faults(rng: random.Random) -> list[Trouble]:
+    """Return a fault, and where its step needs one, the trouble that leads to it."""
+    calls = CALLS if rng.random() < 0.5 else RARE
+    call = rng.choice(tuple(calls))
     kinds = [*Kind, Kind.SLOW, Kind.SLOW_AFTER]
-    if call not in ACTS or call == "audit.append":
+    if call.split(" ")[0] not in ACTS or call == "audit.append":
         kinds = [each for each in kinds if each not in (Kind.LATE, Kind.VERY_LATE)]
-    return Trouble("fault", rng.choice(kinds), call, number, rng.choice(SPANS))
+    number, span = rng.randint(1, calls[call]), rng.choice(SPANS)
+    found = [Trouble("fault", rng.choice(kinds), call, number, span)]
+    if call in LEADS:
+        sort, what, where = LEADS[call]
+        found.append(Trouble(sort, what, where, rng.randint(1, 3), rng.choice(SPANS)))
+    return found
