@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, TypeVar
 
 from rotator.core.codec import encode_ledger
 from rotator.core.edits import Edit
@@ -14,8 +15,10 @@ from rotator.engine.acting import act
 from rotator.engine.observe import Observation, ledger_seen
 from rotator.engine.world import World, ledger_name
 from rotator.errors import CheckAndSetConflict, RotatorError
-from rotator.events import LedgerChange, Phase
+from rotator.events import Event, LedgerChange, Phase
 from rotator.ports import MintedKey, Written
+
+E = TypeVar("E", bound=Event)
 
 SHARE_OF_CLAIM = 0.75
 """A holder sends nothing that acts in the last quarter of its claim."""
@@ -106,6 +109,17 @@ class Hand:
         """Return the audit trail's name of a step of this change."""
         return f"{self.op}/{step}"
 
+    def intent(self, kind: type[E], step: str, **fields: Any) -> E:
+        """Return the intent event of a step of this change.
+
+        Args:
+            kind: the event's type in the catalogue.
+            step: the step's name.
+            fields: the type's own fields, and those that differ from the usual.
+        """
+        usual = {"target": self.snapshot.target.name, "reason": self.reason}
+        return kind(phase=Phase.INTENT, op=self.step_op(step), **(usual | fields))
+
     def held_for(self) -> float:
         """Return for how many seconds our claim has stood."""
         return self.world.clock.monotonic() - self.claimed_at
@@ -178,11 +192,9 @@ def _write(hand: Hand, ledger: Ledger, change: str) -> None:
     """Write one version of the ledger, with the audit chain's head and the policy in force."""
     world, snapshot = hand.world, hand.snapshot
     cas = hand.ledger.version
-    event = LedgerChange(
-        phase=Phase.INTENT,
-        op=hand.step_op(change),
-        target=snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        LedgerChange,
+        change,
         change=change,
         base_version=cas,
         key_hash=hand.minted.key.hash if hand.minted is not None else None,

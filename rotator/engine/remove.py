@@ -16,7 +16,7 @@ from rotator.engine.acting import act
 from rotator.engine.hand import Hand, StepFailed, change_ledger
 from rotator.engine.observe import look, secret_of
 from rotator.errors import CheckAndSetConflict, OutcomeUnknown, Refused, Transient
-from rotator.events import KeyDelete, KeyDisable, KeyEnable, Phase, SecretFence
+from rotator.events import KeyDelete, KeyDisable, KeyEnable, SecretFence
 from rotator.ports import SecretVersion
 from rotator.secret import Secret
 
@@ -68,11 +68,9 @@ def disable(hand: Hand, step: Disable) -> None:
             claim ends); or the answer was lost (the claim stands until it expires).
     """
     read_at = _assert_unserved(hand, step)
-    event = KeyDisable(
-        phase=Phase.INTENT,
-        op=hand.step_op("disable"),
-        target=hand.snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        KeyDisable,
+        "disable",
         key_hash=step.key,
     )
     hand.touched = (*hand.touched, step.key)
@@ -98,11 +96,9 @@ def delete(hand: Hand, step: Delete) -> None:
         StepFailed: as `disable`.
     """
     read_at = _assert_unserved(hand, step)
-    event = KeyDelete(
-        phase=Phase.INTENT,
-        op=hand.step_op("delete"),
-        target=hand.snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        KeyDelete,
+        "delete",
         key_hash=step.key,
     )
     hand.touched = (*hand.touched, step.key)
@@ -122,10 +118,9 @@ def enable(hand: Hand, key: str) -> None:
     Raises:
         ServiceError: as the call raised it.
     """
-    event = KeyEnable(
-        phase=Phase.INTENT,
-        op=hand.step_op("enable"),
-        target=hand.snapshot.target.name,
+    event = hand.intent(
+        KeyEnable,
+        "enable",
         reason=Reason.DISABLED_BY_US,
         key_hash=key,
     )
@@ -243,11 +238,9 @@ def fence(hand: Hand, step: Fence) -> None:
     ):
         raise StepFailed(Reason.READ_STALE, quiet=True, ending=None)
     fields = read.fields
-    event = SecretFence(
-        phase=Phase.INTENT,
-        op=hand.step_op("fence"),
-        target=hand.snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        SecretFence,
+        "fence",
         path=step.secret.path,
         base_version=read.version,
     )

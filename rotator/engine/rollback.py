@@ -17,7 +17,7 @@ from rotator.engine.hand import Hand, StepFailed
 from rotator.engine.observe import secret_of
 from rotator.engine.rotate import record_promotion
 from rotator.errors import Refused, Transient, Unauthorised
-from rotator.events import KeyEnable, Phase
+from rotator.events import KeyEnable
 from rotator.ports import MintedKey
 
 
@@ -45,11 +45,9 @@ def enable_again(hand: Hand, key: str) -> None:
         StepFailed: it was not enabled, and the claim ends; or the answer was lost, and
             the claim stands until it expires.
     """
-    event = KeyEnable(
-        phase=Phase.INTENT,
-        op=hand.step_op("enable"),
-        target=hand.snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        KeyEnable,
+        "enable",
         key_hash=key,
     )
     dropped = edits.DropClaim()

@@ -23,7 +23,7 @@ from rotator.errors import (
     ServiceError,
     Transient,
 )
-from rotator.events import KeyCreate, KeyVerify, Phase, SecretPublish
+from rotator.events import KeyCreate, KeyVerify, SecretPublish
 from rotator.ports import SecretVersion, Written
 from rotator.secret import Secret, SecretFields
 
@@ -41,11 +41,9 @@ def mint(hand: Hand, step: Mint) -> None:
     """
     hand.assert_time_left()
     new, world = step.new, hand.world
-    event = KeyCreate(
-        phase=Phase.INTENT,
-        op=hand.step_op("mint"),
-        target=hand.snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        KeyCreate,
+        "mint",
         key_name=new.name,
         limit=new.limit,
         limit_reset=new.limit_reset,
@@ -130,11 +128,9 @@ def verify(hand: Hand) -> None:
             outage and says nothing about the key.
     """
     minted, world = hand.in_hand, hand.world
-    event = KeyVerify(
-        phase=Phase.INTENT,
-        op=hand.step_op("verify"),
-        target=hand.snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        KeyVerify,
+        "verify",
         key_hash=minted.key.hash,
     )
 
@@ -214,11 +210,9 @@ def _publish_once(hand: Hand, secret: SecretRef) -> None:
         return
     _check_base(hand, secret, read)
     fields = (read.fields or SecretFields({})).with_text(secret.field, hand.in_hand.secret)
-    event = SecretPublish(
-        phase=Phase.INTENT,
-        op=hand.step_op("publish"),
-        target=hand.snapshot.target.name,
-        reason=hand.reason,
+    event = hand.intent(
+        SecretPublish,
+        "publish",
         key_hash=hand.in_hand.key.hash,
         path=secret.path,
         field=secret.field,
