@@ -92,7 +92,7 @@ class KeyCreate(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyVerify(Event):
-    """A new key is asked about itself, to prove that it works before anyone is given it."""
+    """A key is asked about itself, to prove that it works before anyone is given it."""
 
     name: ClassVar[str] = "key.verify"
 

@@ -1,4 +1,4 @@
-"""What people and programs are shown of a target: one value for status, page and metrics."""
+"""What people and programs are shown of a target: one value for every command."""
 
 from __future__ import annotations
 
