@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rotator.core.keys import NewKey
-from rotator.core.snapshot import Demand
+from rotator.core.snapshot import Demand, Rollback
 from rotator.core.target import Target
 from rotator.engine import operate
 from rotator.engine.reconcile import reconcile
@@ -42,6 +42,8 @@ def act(sim: Simulation, trouble: Trouble) -> None:
             if trouble.what == "compromised":
                 sim.judge.compromised_by.add(target.name)
             sim.rotate(target, compromised=trouble.what == "compromised")
+        case "rollback":
+            _rollback(sim, target, rng)
         case "overwrite_foreign":
             sim.rotate(target, foreign=True)
         case "rotate_all":
@@ -61,6 +63,14 @@ def _rotate_all(sim: Simulation) -> None:
             reconcile(world, target, demand=demand)
 
     sim.command(work)
+
+
+def _rollback(sim: Simulation, target: Target, rng: random.Random) -> None:
+    book = sim.judge.book(target.name)
+    known = [entry.hash for entry in book.retiring] if book is not None else []
+    if known:
+        demand = Demand(sim.hub.now(), rollback=Rollback(rng.choice(known)))
+        sim.command(lambda world: reconcile(world, target, demand=demand))
 
 
 def _command(sim: Simulation, target: Target, what: str) -> None:
@@ -270,6 +280,5 @@ def help_out(sim: Simulation) -> None:
         key = sim.account.keys.get(served or "")
         if key is not None and key.disabled and key.hash in sim.judge.touched_by_hand:
             sim.rotate(target)
-        never_used = [e for e in book.retiring if e.disabled_at is None]
-        if never_used:
+        if any(each.disabled_at is None or each.enabled_by_hand for each in book.retiring):
             _command(sim, target, "retire")

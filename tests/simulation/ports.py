@@ -172,7 +172,7 @@ class View:
         """Return the time as the ``Date`` header gives it."""
         return self._vault.date()
 
-    def put(self, path: str, data: dict[str, Any], cas: int) -> Written:
+    def put(self, path: str, data: dict[str, Any], cas: int | None = None) -> Written:
         """Write a version."""
         return self._vault.put(path, data, cas)
 

@@ -86,6 +86,28 @@ LEADS: dict[str, tuple[Literal["fault", "weather", "hand"], str, str]] = {
 }
 """What leads to a step that an undisturbed life never comes to."""
 
+WHERE = {
+    "new_keys_lag": ("openrouter.create",),
+    "new_keys_refused": ("openrouter.create",),
+    "nobody_let_in": ("openrouter.create", "openrouter.whoami"),
+    "list_fails": ("openrouter.list",),
+    "404": ("openrouter.list", "openrouter.get"),
+    "403_writes": ("openrouter.create", "openrouter.disable", "openrouter.delete"),
+    "429": ("openrouter.create", "openrouter.disable"),
+    "429_long": ("openrouter.create", "openrouter.disable"),
+    "429_unsaid": ("openrouter.create", "openrouter.disable"),
+    "stale_reads": ("vault.write (secret.publish)", "vault.write_ledger (claim)"),
+    "paste_back": (
+        "openrouter.disable",
+        "openrouter.delete",
+        "vault.write_ledger (disabled)",
+        "vault.write_ledger (claim)",
+    ),
+    "enable_old": ("openrouter.delete", "vault.write_ledger (disabled)"),
+    "other_field": ("openrouter.whoami", "vault.write (secret.publish)"),
+}
+"""Where some conditions and hands matter most."""
+
 WEATHERS = (
     "401",
     "403",
@@ -133,6 +155,8 @@ HANDS = (
     "rotate_all",
     "compromised",
     "overwrite_foreign",
+    "rollback",
+    "rollback",
     "hold",
     "release",
     "retire",
@@ -299,11 +323,11 @@ def _troubles(rng: random.Random, targets: int, replicas: int) -> list[Trouble]:
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
         what = rng.choice(WEATHERS)
         seconds = rng.choice((10, 60, 300, 900, 3600))
-        troubles.append(Trouble("weather", what, *_moment(rng), seconds))
+        troubles.append(Trouble("weather", what, *_moment(rng, what), seconds))
     for _ in range(rng.choice((0, 1, 1, 2, 3, 4))):
         what = rng.choice(HANDS)
         target, replica = rng.randrange(targets), rng.randrange(replicas)
-        moment, seconds = _moment(rng), rng.choice(SPANS)
+        moment, seconds = _moment(rng, what), rng.choice(SPANS)
         troubles.append(Trouble("hand", what, *moment, seconds, target, replica))
     for _ in range(rng.choice((0, 0, 0, 1))):
         moment, replica = _moment(rng), rng.randrange(replicas)
@@ -312,8 +336,11 @@ def _troubles(rng: random.Random, targets: int, replicas: int) -> list[Trouble]:
     return troubles
 
 
-def _moment(rng: random.Random) -> tuple[str, int]:
+def _moment(rng: random.Random, what: str = "") -> tuple[str, int]:
     drawn = rng.random()
+    if what in WHERE and rng.random() < 0.7:
+        call = rng.choice(WHERE[what])
+        return call, rng.randint(1, {**CALLS, **RARE}[call])
     if drawn < 0.25:
         return "", rng.randint(1, 600)
     calls = CALLS if drawn < 0.5 else RARE

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from rotator.core import plan as planning
+from tests.engine.promises import BrokenPromiseError
+from tests.engine.test_planted_bugs import BUGS
 from tests.simulation.runs import lived, run
 from tests.simulation.scenario import scenario
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 20
-SEEDS = 320
+SEEDS = 300
 
 DIGESTS = """
 import logging
@@ -54,3 +57,28 @@ def test_one_seed_gives_one_history_whatever_the_hash_seed() -> None:
 
 def test_two_seeds_give_two_histories() -> None:
     assert lived(scenario(1))[0].digest() != lived(scenario(2))[0].digest()
+
+
+SEEN = (
+    "publish without check-and-set",
+    "ledger write without check-and-set",
+    "promote before publish",
+    "delete without disable",
+    "create sent again on an unknown answer",
+    "grace counted from the mint",
+    "intent after the act",
+    "no read before a disable",
+    "no quarantine",
+    "no adoption of orphans",
+    "recovery promotes without looking at the secret",
+    "no proof that a new key works",
+)
+"""Bugs that the lab's own scenarios show, and that some seed comes upon by itself."""
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_some_seed_comes_upon_a_planted_bug(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "assert_safe", lambda *_: None)
+    BUGS[name].plant(monkeypatch)
+    errors = (lived(scenario(seed))[1] for seed in range(150))
+    assert any(isinstance(each, BrokenPromiseError) for each in errors)
