@@ -179,14 +179,15 @@ def _recover_rotation(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
 
 
 def _of_another_account(snapshot: Snapshot) -> Plan | None:
-    """Doubt a listing that lacks the served key as well: is it our account's at all?
+    """Doubt a listing that lacks what is served as well: is it our account's at all?
 
     It is not where OpenRouter does not know the served key, while what the secret holds
     works. Then nothing is settled until the management key is ours again.
     """
     served, listing, value = snapshot.book.served, snapshot.listing, snapshot.secret.value
     assert listing is not None  # the caller asked for it
-    if served is None or served.hash in listing.keys:
+    known = value is not None and value.sha256 in listing.keys
+    if served is None or served.hash in listing.keys or known:
         return None
     look = snapshot.looks.get(served.hash)
     if look is None:

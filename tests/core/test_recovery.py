@@ -209,6 +209,14 @@ def test_a_listing_without_the_served_key_is_doubted(
     assert bool(chosen.steps) is believed
 
 
+def test_a_listing_with_the_key_whose_value_is_served_is_ours_whatever_the_ledger_remembers() -> (
+    None
+):
+    found = listing(issued(B, name=marked("b2" * 8)))
+    chosen = plan(snapshot(ROTATING, secret=seen(4, B), listing=found), NOW)
+    assert the_edit(chosen, Abandon).key is None
+
+
 def test_a_first_key_has_nothing_that_its_listing_could_be_doubted_by() -> None:
     book = ledger(served=None, pending=claim())
     chosen = plan(snapshot(book, secret=seen(3, C), listing=listing()), NOW)
