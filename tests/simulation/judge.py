@@ -243,7 +243,12 @@ class Judge(Promises):
         timeout = self.claim_timeout
         if touched is not None and self.account.now() - touched < timeout:
             return True
-        return super()._claimed(holder, kinds, intent)
+        versions = self.vault.paths.get(f"{FakeLedgers.prefix}targets/{intent.target}")
+        claim = (versions[-1].data or {}).get("pending") if versions else None
+        if not versions or not isinstance(claim, dict) or claim["holder"] != holder:
+            return False
+        allowed = set(ClaimKind) if intent.name == "secret.fence" else kinds
+        return claim["kind"] in allowed and self.vault.now() < versions[-1].created_time + timeout
 
     # Before each effect.
 
