@@ -11,7 +11,7 @@ FIRST   ?= 1
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate bench lint format servers lock clean
+.PHONY: help venv demo test simulate soak bench lint format servers lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: venv  ## run the tests; ARGS="-k name" is passed to pytest
 
 simulate: venv  ## run SEEDS simulated lives from seed FIRST on
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
+
+soak: venv  ## three minutes of twenty targets under load, and every fault path
+	ROTATOR_LONG=1 $(BIN)/python -m pytest -s tests/end_to_end/test_many_targets.py tests/end_to_end/test_canaries.py
 
 bench: venv  ## time status and plan over a thousand targets, beside the bare reads
 	$(BIN)/python bench/status_calls.py $(ARGS)
