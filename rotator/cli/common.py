@@ -21,6 +21,8 @@ from rotator.cli.root import DEFAULT_CONFIG, Session
 from rotator.config import Config, load
 from rotator.config.text import closest
 from rotator.core.target import Target
+from rotator.engine.index import fill_index
+from rotator.engine.world import World
 from rotator.errors import ConfigurationError
 from rotator.wiring import Services, connect
 
@@ -86,6 +88,16 @@ def spread_over(threads: int, work: Callable[[Target], T], targets: Iterable[Tar
     """
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, targets))
+
+
+def fill(world: World, config: Config) -> None:
+    """Fill the index of served hashes, without which nothing is disabled.
+
+    Raises:
+        ServiceError: a ledger could not be read.
+    """
+    threads = config.daemon.workers
+    fill_index(world, config.targets, lambda work, some: spread_over(threads, work, some))
 
 
 def named_targets(config: Config, names: Iterable[str]) -> tuple[Target, ...]:

@@ -8,20 +8,18 @@ from rotator.cli import exits
 from rotator.cli.common import (
     Interrupt,
     complete_target,
+    fill,
     named_targets,
     operator,
     pass_session,
     services_for,
-    spread_over,
 )
 from rotator.cli.output import document, say, warn
 from rotator.cli.root import Session
 from rotator.cli.rotating import NO_FAILURE, why_of
-from rotator.config import Config
 from rotator.core.ledger import Ledger
 from rotator.core.target import Target
 from rotator.engine import operate
-from rotator.engine.index import fill_index
 from rotator.engine.observe import ledger_seen
 from rotator.engine.reconcile import Report, reconcile
 from rotator.engine.world import World, ledger_name
@@ -113,7 +111,7 @@ def retire(session: Session, *, name: str, key: str | None, as_json: bool) -> No
     with interrupt.listening(), services_for(config, "retire", interrupt) as services:
         world = services.world()
         services.announce(world)
-        _fill(world, config)
+        fill(world, config)
         whole = None if key is None else _whole_hash(world, target, key)
         keys = operate.retire(world, target, key=whole, by=operator())
         report = reconcile(world, target) if keys else None
@@ -129,12 +127,6 @@ def retire(session: Session, *, name: str, key: str | None, as_json: bool) -> No
     failed = left and report is not None and _failed(report)
     code = exits.FAILURE if failed else exits.ATTENTION if left else exits.DONE
     click.get_current_context().exit(code)
-
-
-def _fill(world: World, config: Config) -> None:
-    """Fill the index of served hashes, without which nothing is disabled."""
-    threads = config.daemon.workers
-    fill_index(world, config.targets, lambda work, some: spread_over(threads, work, some))
 
 
 def _whole_hash(world: World, target: Target, key: str) -> str:

@@ -10,11 +10,11 @@ from rotator.cli import exits
 from rotator.cli.common import (
     Interrupt,
     complete_target,
+    fill,
     named_targets,
     operator,
     pass_session,
     services_for,
-    spread_over,
 )
 from rotator.cli.output import document, say, warn
 from rotator.cli.root import Session
@@ -36,7 +36,6 @@ from rotator.core.snapshot import Demand, Rollback
 from rotator.core.steps import Finding
 from rotator.core.target import Target
 from rotator.engine import operate
-from rotator.engine.index import fill_index
 from rotator.engine.reconcile import Report, reconcile
 from rotator.engine.world import World
 
@@ -81,8 +80,7 @@ def rollback(
     with interrupt.listening(), services_for(config, "rollback", interrupt) as services:
         world = services.world()
         services.announce(world)
-        threads = config.daemon.workers
-        fill_index(world, config.targets, lambda work, some: spread_over(threads, work, some))
+        fill(world, config)
         limit = timeout or 2 * config.daemon.claim_timeout.total_seconds()
         outcome = _Attempt(world, target, key).until(limit)
         services.say_goodbye(world)

@@ -10,6 +10,7 @@ from rotator.cli import exits
 from rotator.cli.common import (
     Interrupt,
     complete_target,
+    fill,
     named_targets,
     operator,
     pass_session,
@@ -22,7 +23,6 @@ from rotator.cli.rotating import Outcome, Verdict, rotate_one
 from rotator.core.durations import parse_duration
 from rotator.core.snapshot import Demand
 from rotator.core.target import Target
-from rotator.engine.index import fill_index
 from rotator.engine.operate import note_command
 from rotator.engine.world import World
 
@@ -91,7 +91,7 @@ def rotate(
         world = services.world()
         services.announce(world)
         threads = config.daemon.workers
-        fill_index(world, config.targets, lambda work, some: spread_over(threads, work, some))
+        fill(world, config)
         demand = Demand(world.clock.now(), not everything, compromised, overwrite_foreign)
         limit = timeout or 2 * config.daemon.claim_timeout.total_seconds()
 

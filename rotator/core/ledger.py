@@ -62,6 +62,10 @@ class Claim:
     value_sha256: str | None = None
     workspace: str | None = None
 
+    def is_based_on(self, version: int, created_time: datetime | None) -> bool:
+        """Tell whether a version of the secret is the one that the change is based on."""
+        return (version, created_time) == (self.base_version, self.base_created_time)
+
 
 @dataclass(frozen=True, slots=True)
 class KeyTerms:

@@ -19,7 +19,7 @@ are asserted after every step of every plan (`rotator.core.invariants`).
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rotator.core import edits
 from rotator.core.checks import (
@@ -40,7 +40,7 @@ from rotator.core.removal import plan_removal
 from rotator.core.rollback import plan_rollback
 from rotator.core.rotation import claim_for, due, new_key, predecessor, rotation_steps
 from rotator.core.served import dead_key, first_ledger, follow_path, follow_value, heal_disabled
-from rotator.core.snapshot import Snapshot
+from rotator.core.snapshot import VAULT_SECOND, Snapshot
 from rotator.core.steps import Fence, Finding, MakeClaim, NeedListing, NeedLook, Plan, Record
 
 _DEMANDED = frozenset({Reason.REQUESTED, Reason.COMPROMISED, Reason.OVERWRITE_FOREIGN})
@@ -68,7 +68,7 @@ def _plan(snapshot: Snapshot, now: datetime) -> Plan:
         return healing
     if claimed := claimed_by_another(snapshot, now):
         left = snapshot.claim_expires_at() - snapshot.vault_now
-        return Plan(Reason.CLAIMED, findings=(claimed,), wake_at=now + left + _TICK)
+        return Plan(Reason.CLAIMED, findings=(claimed,), wake_at=now + left + VAULT_SECOND)
     if snapshot.ledger.ledger is None and not snapshot.target.configured:
         return Plan(Reason.NOT_DUE)
     if first := first_ledger(snapshot, now):
@@ -91,10 +91,6 @@ def _settle_claim(snapshot: Snapshot, now: datetime) -> Plan:
         finding = Finding(Reason.CLAIM_EXPIRED, f"{claim.kind} by {claim.holder}.", claim.key)
         return Plan(Reason.CLAIM_EXPIRED, findings=(finding,))
     return recover(snapshot, now)
-
-
-_TICK = timedelta(seconds=1)
-# Vault's ``Date`` has whole seconds: waking one later saves a pass that finds nothing due.
 
 
 def _adopt_orphans(snapshot: Snapshot, now: datetime) -> Plan | None:
@@ -181,7 +177,7 @@ def _plan_rotation(snapshot: Snapshot, now: datetime) -> Plan:
     reason = due_now if asked else dead or due_now
     if reason is None:
         findings = _standing_findings(snapshot, now)
-        wake = when.at + _TICK if when is not None else None
+        wake = when.at + VAULT_SECOND if when is not None else None
         return Plan(Reason.NOT_DUE, findings=findings, wake_at=wake)
     if stop := _stopped(snapshot, reason, now):
         findings = _merged((stop,), _standing_findings(snapshot, now))

@@ -254,7 +254,7 @@ def _retire_unserved(snapshot: Snapshot, key: IssuedKey, settle: Settle, now: da
     """A key was made and is not served: lost before, or replaced after, it was published."""
     claim = settle.claim
     failure = _lost(snapshot, claim, now)
-    unmoved = snapshot.secret.same_version(claim.base_version, claim.base_created_time)
+    unmoved = claim.is_based_on(snapshot.secret.version, snapshot.secret.created_time)
     entry = retiring_from(
         key,
         snapshot.book.secret,

@@ -7,7 +7,7 @@ that proves nothing yet is recorded, so that the next one can be spaced.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rotator.core import edits
 from rotator.core.checks import (
@@ -24,7 +24,7 @@ from rotator.core.reasons import Reason
 from rotator.core.retirement import AT_ONCE, Stage, Standing, quiet_since, standing
 from rotator.core.rotation import claim_for
 from rotator.core.schedule import disable_allowed_at
-from rotator.core.snapshot import Snapshot
+from rotator.core.snapshot import VAULT_SECOND, Snapshot
 from rotator.core.steps import (
     Delete,
     Disable,
@@ -35,9 +35,6 @@ from rotator.core.steps import (
     Record,
     RecordDisabled,
 )
-
-_TICK = timedelta(seconds=1)
-# Vault's ``Date`` has whole seconds: waking one later saves a pass that finds nothing due.
 
 
 def durations(snapshot: Snapshot) -> PolicyDurations:
@@ -101,7 +98,7 @@ def _plan_entry(
 
 def _local(until: datetime, safe: datetime, now: datetime) -> datetime:
     """Return the local time at which a wait that the earlier clock judges will be over."""
-    return now + (until - safe) + _TICK
+    return now + (until - safe) + VAULT_SECOND
 
 
 def _stopped(

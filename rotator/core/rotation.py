@@ -34,9 +34,6 @@ _REASON = {
 _TOOK_ITS_PLACE = frozenset({Reason.WITHDRAWN, Reason.FOREIGN_REPLACED})
 # Why a key retires that has no successor.
 
-SCHEDULED = frozenset(_REASON.values())
-"""The reasons that a hold, a window or a back-off can keep from starting."""
-
 
 @dataclass(frozen=True, slots=True)
 class Due:

@@ -17,6 +17,10 @@ from rotator.core.marker import Marker, parse_marker
 from rotator.core.reasons import Reason
 from rotator.core.target import Target
 
+VAULT_SECOND = timedelta(seconds=1)
+"""What Vault's ``Date`` may lack, since it has whole seconds: a wait that it judges ends by so
+much later, and waking then saves a pass that finds nothing due."""
+
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
 """How far this machine's clock and Vault's may differ before nothing destructive is done."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 from rotator.core import edits
-from rotator.core.ledger import RetiringKey
 from rotator.core.reasons import Reason
 from rotator.core.removal import durations
 from rotator.core.retirement import Stage, standing
-from rotator.core.snapshot import SecretSeen
+from rotator.core.snapshot import VAULT_SECOND
 from rotator.core.steps import Delete, Disable, Fence
 from rotator.engine.acting import act
 from rotator.engine.hand import Hand, StepFailed, change_ledger
@@ -22,9 +22,6 @@ from rotator.secret import Secret
 
 _LONGEST_FRESH = timedelta(seconds=10)
 _SHORTEST_FRESH = timedelta(seconds=1)
-
-_WHOLE_SECOND = timedelta(seconds=1)
-# Vault's ``Date`` has whole seconds; a quarantine that began with it would be cut short by a part.
 
 
 def freshness(hand: Hand) -> float:
@@ -78,12 +75,13 @@ def disable(hand: Hand, step: Disable) -> None:
         lambda: act(
             hand.world,
             event,
-            lambda: _set_disabled(hand, step.key, disabled=True),
+            lambda: hand.world.issuer.set_disabled(step.key, disabled=True),
             guard=lambda: _assert_still_fresh(hand, read_at),
         )
     )
     read = hand.world.secrets.read(step.secret.path)
-    hand.disabled_by = read.vault_time + _WHOLE_SECOND
+    # A quarantine that began with Vault's whole second would be cut short by a part of one.
+    hand.disabled_by = read.vault_time + VAULT_SECOND
     if _serves(hand, step, read) or _served_where_configured(hand, step, read):
         enable(hand, step.key)
         raise StepFailed(Reason.STILL_SERVED, ending=edits.DropClaim(), quiet=True)
@@ -125,17 +123,11 @@ def enable(hand: Hand, key: str) -> None:
         key_hash=key,
     )
     hand.touched = (*hand.touched, key)
-    act(hand.world, event, lambda: _set_disabled(hand, key, disabled=False))
+    act(hand.world, event, lambda: hand.world.issuer.set_disabled(key, disabled=False))
 
 
-def _set_disabled(hand: Hand, key: str, *, disabled: bool) -> None:
-    """Disable or enable, and drop what is said of the key: only its state matters here."""
-    hand.world.issuer.set_disabled(key, disabled)
-
-
-def _definite(call: object) -> None:
+def _definite(call: Callable[[], object]) -> None:
     """Carry out a removal; a definite no ends the claim, a lost answer lets it expire."""
-    assert callable(call)
     try:
         call()
     except OutcomeUnknown as error:
@@ -176,10 +168,8 @@ def _assert_unserved(hand: Hand, step: Disable | Delete) -> float:
         raise StepFailed(Reason.NO_LIVE_VERSION, ending=dropped, quiet=True)
     if hand.world.fleet.others_serving(step.key) - {hand.snapshot.target.name}:
         raise StepFailed(Reason.STILL_SERVED, ending=dropped, quiet=True)
-    claim = hand.claim
     own = step.secret.path == hand.snapshot.target.secret.path
-    base = (claim.base_version, claim.base_created_time) if claim is not None else None
-    if own and (read.version, read.created_time) != base:
+    if own and not hand.our_claim.is_based_on(read.version, read.created_time):
         raise StepFailed(Reason.READ_STALE, ending=dropped, quiet=True)
     _assert_still_fresh(hand, started)
     return started
@@ -213,15 +203,10 @@ def _served_where_configured(hand: Hand, step: Disable | Delete, read: SecretVer
 
 def _is_value_of(hand: Hand, step: Disable | Delete, text: Secret | None) -> bool:
     """Tell whether a text is the key's, by its hash or by what the ledger says of it."""
-    entry = _entry(hand, step.key)
+    entry = hand.snapshot.book.entry(step.key)
     if entry is None or text is None:
         return False
     return text.sha256() in {step.key, entry.value_sha256}
-
-
-def _entry(hand: Hand, key: str) -> RetiringKey | None:
-    """Return the key's ledger entry."""
-    return hand.snapshot.book.entry(key)
 
 
 def fence(hand: Hand, step: Fence) -> None:
@@ -232,11 +217,8 @@ def fence(hand: Hand, step: Fence) -> None:
     """
     read = hand.world.secrets.read(step.secret.path)
     seen = hand.snapshot.secret
-    if read.fields is None or (read.version, read.created_time) != (
-        seen.version,
-        seen.created_time,
-    ):
-        raise StepFailed(Reason.READ_STALE, quiet=True, ending=None)
+    if read.fields is None or not seen.same_version(read.version, read.created_time):
+        raise StepFailed(Reason.READ_STALE, quiet=True)
     fields = read.fields
     event = hand.intent(
         SecretFence,
@@ -255,6 +237,7 @@ def fence(hand: Hand, step: Fence) -> None:
         )
     except CheckAndSetConflict as error:
         raise StepFailed(Reason.READ_STALE, str(error), quiet=True) from None
-    value = replace(seen, version=written.version, created_time=written.created_time)
-    hand.secret = SecretSeen(value.version, value.created_time, live=True, value=seen.value)
+    hand.secret = replace(
+        seen, version=written.version, created_time=written.created_time, live=True
+    )
     change_ledger(hand, edits.RenewClaim(written.version, written.created_time))

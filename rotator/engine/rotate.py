@@ -5,6 +5,9 @@ A rollback proves and publishes its old key by the same steps (`rotator.engine.r
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 from rotator.core import edits
 from rotator.core.keys import IssuedKey
 from rotator.core.ledger import ClaimKind, RetiringKey, ServedKey
@@ -28,8 +31,8 @@ from rotator.ports import SecretVersion, Written
 from rotator.secret import Secret, SecretFields
 
 _PUBLISH_TRIES = 4
-_VERIFY_PAUSES = (1.0, 2.0, 4.0, 8.0)
-_VAULT_PAUSES = (1.0, 2.0, 4.0, 8.0)
+_PAUSES = (1.0, 2.0, 4.0, 8.0)
+# Seconds between the tries of a call whose key is in hand; the last one repeats.
 
 
 def mint(hand: Hand, step: Mint) -> None:
@@ -135,9 +138,9 @@ def verify(hand: Hand) -> None:
     )
 
     def prove() -> None:
-        pauses = iter(_VERIFY_PAUSES)
+        pauses = _pauses()
         while (trouble := _trouble_with(hand, minted.secret)) is not None:
-            pause = next(pauses, _VERIFY_PAUSES[-1])
+            pause = next(pauses)
             if hand.time_left(0.5) < pause or world.stopping():
                 raise trouble
             world.clock.sleep(pause)
@@ -180,7 +183,7 @@ def publish(hand: Hand, step: Publish) -> None:
         StepFailed: somebody changed the field meanwhile (the key is given up), the
             answer was lost (recovery decides), or Vault stayed away.
     """
-    pauses = iter(_VAULT_PAUSES)
+    pauses = _pauses()
     conflicts = 0
     while hand.published is None:
         hand.assert_time_left()
@@ -193,10 +196,7 @@ def publish(hand: Hand, step: Publish) -> None:
         except OutcomeUnknown as error:
             _settle_publish(hand, step.secret, str(error))
         except Transient as error:
-            pause = next(pauses, _VAULT_PAUSES[-1])
-            if hand.time_left() < pause:
-                raise StepFailed(Reason.UNAVAILABLE, str(error)) from None
-            hand.world.clock.sleep(pause)
+            _wait_for_vault(hand, next(pauses), error)
     _note_published(hand, step.secret)
 
 
@@ -232,7 +232,7 @@ def _publish_once(hand: Hand, secret: SecretRef) -> None:
 def _check_base(hand: Hand, secret: SecretRef, read: SecretVersion) -> None:
     """Where the secret moved, renew the claim if only other fields changed, else give up."""
     claim = hand.our_claim
-    if (read.version, read.created_time) == (claim.base_version, claim.base_created_time):
+    if claim.is_based_on(read.version, read.created_time):
         return
     text = secret_of(read.fields, secret)
     digest = text.sha256() if text is not None else None
@@ -267,8 +267,7 @@ def _settle_publish(hand: Hand, secret: SecretRef, detail: str) -> None:
         now = hand.world.clock.now()
         hand.published = Written(read.version, read.created_time or now, read.vault_time)
         return
-    base = (hand.our_claim.base_version, hand.our_claim.base_created_time)
-    if (read.version, read.created_time) != base:
+    if not hand.our_claim.is_based_on(read.version, read.created_time):
         maybe = edits.RetireKeys((_entry_in_hand(hand, Reason.MAYBE_SERVED),))
         failed.ending = _grace_afresh(hand) if _rolls_back(hand) else maybe
     raise failed
@@ -285,9 +284,7 @@ def _note_published(hand: Hand, secret: SecretRef) -> None:
         read = hand.world.secrets.read(secret.path)
     except ServiceError:
         return  # The write was acknowledged; the next pass reads again.
-    text = secret_of(read.fields, secret)
-    digest = text.sha256() if text is not None else None
-    if read.version == written.version and digest != minted.secret.sha256():
+    if read.version == written.version and not _holds_ours(hand, secret, read):
         detail = f"{secret} version {read.version} does not read back as it was written"
         raise StepFailed(Reason.PUBLISH_UNKNOWN, detail)
 
@@ -325,13 +322,22 @@ def record_promotion(hand: Hand, edit: edits.Promote) -> None:
     Raises:
         StepFailed: Vault stayed away; the claim's recovery promotes the key.
     """
-    pauses = iter(_VAULT_PAUSES)
+    pauses = _pauses()
     while True:
         try:
             change_ledger(hand, edit)
             return
         except Transient as error:
-            pause = next(pauses, _VAULT_PAUSES[-1])
-            if hand.time_left() < pause:
-                raise StepFailed(Reason.UNAVAILABLE, str(error)) from None
-            hand.world.clock.sleep(pause)
+            _wait_for_vault(hand, next(pauses), error)
+
+
+def _pauses() -> Iterator[float]:
+    """Return the waits between tries, without an end."""
+    return itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1]))
+
+
+def _wait_for_vault(hand: Hand, pause: float, error: Transient) -> None:
+    """Wait before the next try, or give up where the claim would run out."""
+    if hand.time_left() < pause:
+        raise StepFailed(Reason.UNAVAILABLE, str(error)) from None
+    hand.world.clock.sleep(pause)
