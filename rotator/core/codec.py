@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -31,6 +31,9 @@ _ABOUT = {
 
 _MOST = 2**53
 """The largest whole number that every reader of JSON takes for the same."""
+
+_AS_THEY_ARE = frozenset({str, int, float, bool})
+"""Types whose values JSON has too."""
 
 
 class Undecodable(ValueError):  # noqa: N818 - says what the document is
@@ -64,7 +67,7 @@ def decode_ledger(document: Mapping[str, Any]) -> Ledger:
         raise Undecodable(f"schema {schema} is newer than {SCHEMA}", newer=True)
     if schema != SCHEMA:
         raise Undecodable("no known schema")
-    ledger = _decode(Ledger, document, "ledger")
+    ledger = _decoder(Ledger, "ledger")(document)
     assert isinstance(ledger, Ledger)
     claim = ledger.pending
     if claim is not None and getattr(claim, _ABOUT[claim.kind]) is None:
@@ -74,8 +77,8 @@ def decode_ledger(document: Mapping[str, Any]) -> Ledger:
 
 def _encode(value: Any) -> Any:
     """Encode one value by its run-time type."""
-    if is_dataclass(value):
-        return {each.name: _encode(getattr(value, each.name)) for each in fields(value)}
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
@@ -84,72 +87,138 @@ def _encode(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, tuple):
         return [_encode(each) for each in value]
-    return value
+    kind: Any = type(value)
+    return {name: _encode(getattr(value, name)) for name in _hints(kind)}
 
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    """Resolve a dataclass's annotations once."""
-    return typing.get_type_hints(kind)
+    """Return a dataclass's fields, with the types that they are annotated with, in their order."""
+    hints = typing.get_type_hints(kind)
+    return {each.name: hints[each.name] for each in fields(kind)}
 
 
-def _decode(kind: Any, value: Any, place: str) -> Any:
-    """Decode one value as the annotated type, or raise with its place."""
-    origin = typing.get_origin(kind)
+Decoder = Callable[[Any], Any]
+"""Returns what a JSON value holds, or raises `Undecodable` with the place that it stands at."""
+
+
+@cache
+def _decoder(kind: Any, place: str) -> Decoder:
+    """Return the decoder of what is annotated as `kind` and stands at a place.
+
+    A ledger is decoded at every observation: what its types ask for is looked up once.
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        inner = next(each for each in typing.get_args(kind) if each is not type(None))
-        return None if value is None else _decode(inner, value, place)
+        return _optional(_decoder(next(each for each in inner if each is not type(None)), place))
     if origin is Literal:
-        if value in typing.get_args(kind):
+        return _one_of(inner, place)
+    if origin is tuple:
+        return _many(_decoder(inner[0], f"{place}[]"), place)
+    if is_dataclass(kind):
+        return _object(kind, place)
+    return _scalar(kind, place)
+
+
+def _optional(decode: Decoder) -> Decoder:
+    """Decode null, or what another decoder takes."""
+    return lambda value: None if value is None else decode(value)
+
+
+def _one_of(values: tuple[Any, ...], place: str) -> Decoder:
+    """Decode one of a few values."""
+
+    def decoded(value: Any) -> Any:
+        if value in values:
             return value
-    elif origin is tuple:
+        raise _odd(place)
+
+    return decoded
+
+
+def _many(decode: Decoder, place: str) -> Decoder:
+    """Decode a JSON array as a tuple."""
+
+    def decoded(value: Any) -> Any:
         if isinstance(value, list):
-            inner = typing.get_args(kind)[0]
-            return tuple(_decode(inner, each, f"{place}[]") for each in value)
-    elif is_dataclass(kind):
-        if isinstance(value, Mapping):
-            return _decode_object(kind, value, place)
-    else:
-        return _decode_plain(kind, value, place)
-    raise Undecodable(f"{place} is not what it should be")
+            return tuple(map(decode, value))
+        raise _odd(place)
+
+    return decoded
 
 
-def _decode_object(kind: Any, value: Mapping[str, Any], place: str) -> Any:
+def _object(kind: Any, place: str) -> Decoder:
     """Decode a JSON object as a dataclass with exactly its fields."""
-    names = {each.name for each in fields(kind)}
-    odd = sorted(names.symmetric_difference(value))
-    if odd:
-        raise Undecodable(f"{place} lacks or adds: {', '.join(map(str, odd))[:200]}")
-    hints = _hints(kind)
-    return kind(**{name: _decode(hints[name], value[name], f"{place}.{name}") for name in names})
+    decoders = {name: _decoder(inner, f"{place}.{name}") for name, inner in _hints(kind).items()}
+    names = decoders.keys()
+
+    def decoded(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _odd(place)
+        if names != value.keys():
+            odd = sorted(names ^ value.keys())
+            raise Undecodable(f"{place} lacks or adds: {', '.join(map(str, odd))[:200]}")
+        return kind(**{name: decode(value[name]) for name, decode in decoders.items()})
+
+    return decoded
 
 
-def _decode_plain(kind: Any, value: Any, place: str) -> Any:
+def _odd(place: str) -> Undecodable:
+    """Return the error of a value of another shape."""
+    return Undecodable(f"{place} is not what it should be")
+
+
+def _scalar(kind: type, place: str) -> Decoder:
     """Decode a JSON scalar; what no plan could reckon with is refused like what is malformed."""
-    try:
-        if kind is datetime and isinstance(value, str):
-            instant = datetime.fromisoformat(value)
-            if instant.tzinfo is not None and is_believable(instant):
-                return instant.astimezone(UTC)
-        elif kind is timedelta and _is_number(value):
-            duration = timedelta(seconds=value)
-            if timedelta() <= duration <= LONGEST:
-                return duration
-        elif kind is float and _is_number(value):
-            if isfinite(value):
-                return float(value)
-        elif kind is int and type(value) is int:
-            if 0 <= value <= _MOST:
-                return value
-        elif issubclass(kind, Enum):
-            return kind(value)
-        elif kind in (str, bool) and type(value) is kind:
-            return value
-    except (ValueError, OverflowError):
-        pass
-    raise Undecodable(f"{place} is not a {kind.__name__}")
+    decode = kind if issubclass(kind, Enum) else _PLAIN[kind]
+
+    def decoded(value: Any) -> Any:
+        try:
+            found = decode(value)
+        except (ValueError, OverflowError):
+            found = None
+        if found is None:
+            raise Undecodable(f"{place} is not a {kind.__name__}")
+        return found
+
+    return decoded
+
+
+def _instant(value: Any) -> datetime | None:
+    """Return the believable instant that a text names."""
+    instant = datetime.fromisoformat(value) if isinstance(value, str) else None
+    if instant is None or instant.tzinfo is None or not is_believable(instant):
+        return None
+    return instant.astimezone(UTC)
+
+
+def _duration(value: Any) -> timedelta | None:
+    """Return the duration of as many seconds."""
+    duration = timedelta(seconds=value) if _is_number(value) else None
+    return duration if duration is not None and timedelta() <= duration <= LONGEST else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number."""
+    return float(value) if _is_number(value) and isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number that can be a count or a version."""
+    return value if type(value) is int and 0 <= value <= _MOST else None
 
 
 def _is_number(value: Any) -> bool:
     """Tell whether a JSON value is a number (JSON booleans are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_PLAIN: dict[type, Decoder] = {
+    datetime: _instant,
+    timedelta: _duration,
+    float: _number,
+    int: _whole,
+    str: lambda value: value if type(value) is str else None,
+    bool: lambda value: value if type(value) is bool else None,
+}
+"""By type, what makes a value of it from a JSON scalar, or None where that is not one."""
