@@ -18,35 +18,24 @@ from rotator.adapters.audit import FileAuditTrail, StreamAuditTrail
 from rotator.adapters.clock import SystemClock
 from rotator.adapters.openrouter import OpenRouterIssuer, OpenRouterSettings
 from rotator.adapters.vault import (
-    AppRoleAuth,
-    Login,
-    TokenAuth,
     VaultClient,
     VaultLedgerStore,
     VaultSecretStore,
-    VaultSettings,
 )
-from rotator.config import AppRoleAuth as AppRoleTable
-from rotator.config import Config, SecretSource, read_secret, resolve
+from rotator.config import Config
 from rotator.core.snapshot import Identity, Limits
-from rotator.core.target import SecretRef
 from rotator.engine.acting import append
 from rotator.engine.installation import NONE_YET, read_installation, read_or_create_installation
 from rotator.engine.pace import Pace
 from rotator.engine.world import Fleet, World
-from rotator.errors import AuditUnavailable, ConfigurationError, Refused, Unauthorised
+from rotator.errors import AuditUnavailable
 from rotator.events import Event, Phase, ProcessStart, ProcessStop, Result
 from rotator.ports import AuditSink, Clock, UnsettledIntent
-from rotator.secret import Secret
+from rotator.wiring.references import ManagementKey, References, check_references
+from rotator.wiring.vault_login import login, vault_settings
 
 READ_ONLY = frozenset({"plan", "status", "check"})
 """Commands that change nothing: they need no audit trail and write no document."""
-
-WITHOUT_PROVIDER = frozenset({"status", "hold", "release"})
-"""Commands that never ask OpenRouter, and so need no management key."""
-
-REREAD_AFTER = 300.0
-"""Seconds for which a management key that is kept in Vault is used before it is read again."""
 
 
 def draw() -> str:
@@ -68,80 +57,6 @@ class NoAudit:
     def unsettled(self) -> tuple[UnsettledIntent, ...]:
         """Return nothing."""
         return ()
-
-
-class References:
-    """Reads our own secrets from where the configuration says."""
-
-    def __init__(
-        self,
-        environment: Mapping[str, str],
-        read_vault: Callable[[SecretRef], Secret | None] | None = None,
-    ) -> None:
-        """Read nothing yet."""
-        self._environment = environment
-        self._read_vault = read_vault
-
-    def read(self, source: SecretSource, setting: str) -> Secret:
-        """Return the secret that a reference names.
-
-        Raises:
-            ConfigurationError: there is none; names the reference, never the content.
-        """
-        return resolve(
-            source,
-            setting,
-            env=self._environment,
-            read_file=read_secret,
-            read_vault=self._read_vault,
-        )
-
-    def reader(self, source: SecretSource, setting: str) -> Callable[[], Secret]:
-        """Return a function for an adapter, whose failure is an `OSError` with the cause."""
-
-        def read() -> Secret:
-            try:
-                return self.read(source, setting)
-            except ConfigurationError as error:
-                raise OSError(0, str(error)) from None
-
-        return read
-
-
-class ManagementKey:
-    """Reads the management key before each call.
-
-    One that is kept in Vault is remembered for a while, since reading it costs a call,
-    but is read again as soon as OpenRouter refused it.
-    """
-
-    def __init__(
-        self, source: SecretSource, references: References, fleet: Fleet, clock: Clock
-    ) -> None:
-        """Read nothing yet."""
-        self._source = source
-        self._references = references
-        self._fleet = fleet
-        self._clock = clock
-        self._kept: tuple[Secret, float] | None = None
-
-    def __call__(self) -> Secret:
-        """Return the key.
-
-        Raises:
-            Unauthorised: there is none to be read.
-            Transient: it is kept in Vault, which cannot be asked now.
-        """
-        kept, now = self._kept, self._clock.monotonic()
-        if kept is not None and self._fleet.refused() is None and now - kept[1] < REREAD_AFTER:
-            return kept[0]
-        try:
-            key = self._references.read(self._source, "openrouter.management_key")
-        except (ConfigurationError, Refused) as error:
-            raise Unauthorised("openrouter", "read the management key", str(error)) from None
-        if self._source.vault is not None:
-            self._kept = key, now
-        return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,15 +184,15 @@ def connect(
     clock = clock or SystemClock()
     environment = os.environ if environment is None else environment
     fleet = Fleet()
-    login = _login(config, References(environment))
+    vault_login = login(config, References(environment))
     threads = config.daemon.workers + 2  # the resync's, and one for questions about ourselves
-    vault = VaultClient(_vault_settings(config), login, clock, threads=threads)
+    vault = VaultClient(vault_settings(config), vault_login, clock, threads=threads)
     store = VaultSecretStore(vault)
     references = References(
         environment, lambda where: store.read_reference(where.path, where.field)
     )
     if mode != "check":
-        _check_references(config, references, mode)
+        check_references(config, references, mode)
     issuer = OpenRouterIssuer(
         OpenRouterSettings(
             base_url=config.openrouter.base_url,
@@ -336,61 +251,3 @@ def _audit(config: Config, clock: Clock) -> AuditSink:
     if config.audit.path is None:
         return StreamAuditTrail(sys.stdout.buffer, instance=config.instance, clock=clock)
     return FileAuditTrail(config.audit.path, instance=config.instance, clock=clock)
-
-
-def _vault_settings(config: Config) -> VaultSettings:
-    vault = config.vault
-    return VaultSettings(
-        address=vault.address,
-        namespace=vault.namespace,
-        ca_cert=vault.ca_cert,
-        client_cert=vault.client_cert,
-        client_key=vault.client_key,
-        timeout=vault.timeout,
-    )
-
-
-def _login(config: Config, references: References) -> Login:
-    """Return how a Vault token is obtained."""
-    auth = config.vault.auth
-    if not isinstance(auth, AppRoleTable):
-        return TokenAuth(references.reader(auth.token, "vault.auth.token"))
-    secret_id = references.reader(auth.secret_id, "vault.auth.secret_id")
-    role_id = auth.role_id
-    if isinstance(role_id, str):
-        plain = Secret(role_id)
-        return AppRoleAuth(lambda: plain, secret_id, auth.mount)
-    return AppRoleAuth(references.reader(role_id, "vault.auth.role_id"), secret_id, auth.mount)
-
-
-def own_secrets(config: Config) -> tuple[tuple[str, SecretSource], ...]:
-    """Return every reference to a secret of our own, with the setting that it stands in."""
-    auth = config.vault.auth
-    found = [("openrouter.management_key", config.openrouter.management_key)]
-    if isinstance(auth, AppRoleTable):
-        if not isinstance(auth.role_id, str):
-            found.append(("vault.auth.role_id", auth.role_id))
-        found.append(("vault.auth.secret_id", auth.secret_id))
-    else:
-        found.append(("vault.auth.token", auth.token))
-    return tuple(found)
-
-
-def _check_references(config: Config, references: References, mode: str) -> None:
-    """Read each reference once, so that a mistake shows before anything is sent.
-
-    A file may be there a moment later (an agent writes it), and a daemon waits for it.
-    What is kept in Vault is read when it is needed.
-    """
-    problems: list[str] = []
-    for setting, source in own_secrets(config):
-        unused = source is config.openrouter.management_key and mode in WITHOUT_PROVIDER
-        comes_later = mode == "run" and source.env is None
-        if unused or comes_later or source.vault is not None:
-            continue
-        try:
-            references.read(source, setting)
-        except ConfigurationError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigurationError(tuple(problems))
