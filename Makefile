@@ -1,4 +1,4 @@
-# Everything a developer does here. Needs Python 3.11 or newer, and Go only for `make servers`.
+# Everything a developer does here. Needs Python 3.11 or newer, and Go only for `make servers` and `make homes`.
 
 PYTHON  ?= python3
 VENV    := .venv
@@ -11,7 +11,7 @@ FIRST   ?= 1
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate soak bench lint format servers lock clean
+.PHONY: help venv demo test homes simulate soak bench lint format servers lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ demo: venv  ## watch a whole rotation on this machine, without accounts
 
 test: venv  ## run the tests; ARGS="-k name" is passed to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+homes: venv servers  ## run rotator in real homes: systemd, Kubernetes, image (root, Debian, Go); ARGS as above
+	@tests/servers/kubernetes/build
+	@tests/homes/install
+	$(BIN)/python -m pytest tests/homes $(ARGS)
 
 simulate: venv  ## run SEEDS simulated lives from seed FIRST on
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)

@@ -13,6 +13,9 @@ from tests.servers.vault_server import VaultServer, find_vault
 NO_VAULT = pytest.StashKey[bool]()
 HOW_TO_GET_VAULT = "no Vault on PATH and none built: run `make servers` (once, 6 minutes, needs Go)"
 
+collect_ignore = ["homes"]
+"""What needs root and a machine of its own runs by `make homes`, or where its folder is named."""
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # No example is judged by its time. In CI the examples are the same in every run; elsewhere new
