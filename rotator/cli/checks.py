@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from rotator.cli.output import span
 from rotator.core.keys import CallerKey
+from rotator.core.words import span
 from rotator.engine.installation import DOCUMENT
 from rotator.engine.world import ledger_name
 from rotator.errors import ConfigurationError, Refused, ServiceError, Transient, Unauthorised

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from rotator.cli.output import in_future, moment, say, span
+from rotator.cli.output import say
 from rotator.core.ledger import Failure
 from rotator.core.reasons import MEANING
 from rotator.core.view import RetiringView, TargetView
+from rotator.core.words import in_future, moment, span
 
 
 def print_details(seen: TargetView, now: datetime) -> None:

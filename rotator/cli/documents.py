@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rotator.cli.output import moment
 from rotator.core.ledger import Failure, Hold
 from rotator.core.steps import Finding, Plan
 from rotator.core.view import RetiringView, ServedView, State, TargetView
+from rotator.core.words import moment
 
 
 def target_document(seen: TargetView) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -95,26 +94,3 @@ def _coloured(
     for row in cells:
         grid.add_row(Text(row[0], styles.get(row[0], "")), *(Text(cell) for cell in row[1:]))
     Console(highlight=False, emoji=False, markup=False, width=width()).print(grid)
-
-
-def moment(at: datetime | None) -> str | None:
-    """Return an instant as JSON shows it: RFC 3339 in UTC, milliseconds, closing ``Z``."""
-    if at is None:
-        return None
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def span(seconds: float) -> str:
-    """Return a length of time in the one unit that says most, such as ``29d`` or ``5m``."""
-    for name, unit in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * unit or (unit <= seconds and name == "d"):
-            return f"{seconds / unit:.0f}{name}"
-    return f"{max(0, seconds):.0f}s"
-
-
-def in_future(at: datetime | None, now: datetime) -> str:
-    """Return a future instant as people read it: ``in 5d``, ``now``, or ``-`` for none."""
-    if at is None:
-        return "-"
-    left = at - now
-    return "now" if left <= timedelta(seconds=1) else f"in {span(left.total_seconds())}"

@@ -20,7 +20,7 @@ from rotator.cli.common import (
 )
 from rotator.cli.details import failing, print_details
 from rotator.cli.documents import plan_document, target_document, unreachable_document
-from rotator.cli.output import document, in_future, is_terminal, say, span, table
+from rotator.cli.output import document, is_terminal, say, table
 from rotator.cli.root import Session, tell
 from rotator.config import Config
 from rotator.core.plan import plan as plan_for
@@ -29,6 +29,7 @@ from rotator.core.retirement import Stage
 from rotator.core.steps import NeedLook, Plan
 from rotator.core.target import Target
 from rotator.core.view import FAILED, NEEDS_A_PERSON, State, TargetView, view
+from rotator.core.words import in_future, span
 from rotator.engine.observe import Observation, observe, satisfy
 from rotator.engine.world import World
 from rotator.errors import ServiceError, Unauthorised

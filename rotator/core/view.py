@@ -80,6 +80,9 @@ class RetiringView:
         until: when that stage ends or is looked at again, or None where it takes a person.
         why: what allows or prevents the next stage.
         since: when its grace period began.
+        minted_at: when it was made, or None where unknown.
+        grace_ends: when its grace period ends, or ended.
+        disabled_at: when its quarantine began, or None before that.
     """
 
     hash: str
@@ -87,6 +90,9 @@ class RetiringView:
     until: datetime | None
     why: Reason
     since: datetime
+    minted_at: datetime | None
+    grace_ends: datetime
+    disabled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,7 @@ class TargetView:
         served: the key that it serves, or None.
         next_due: when it is rotated next, or None where no time can be told.
         due_why: why it is due then, or None.
+        max_age_at: when the served key reaches the policy's `max_age`, or None.
         retiring: its predecessors.
         hold: what holds it, or None.
         failure: the last failure, or None after a success.
@@ -112,6 +119,7 @@ class TargetView:
     served: ServedView | None
     next_due: datetime | None
     due_why: Reason | None
+    max_age_at: datetime | None
     retiring: tuple[RetiringView, ...]
     hold: Hold | None
     failure: Failure | None
@@ -138,6 +146,7 @@ def view(snapshot: Snapshot, plan: Plan, now: datetime) -> TargetView:
         ),
         next_due=when.at if when is not None else None,
         due_why=when.reason if when is not None else None,
+        max_age_at=_max_age_at(snapshot),
         retiring=tuple(
             _retiring(snapshot, entry, now) for entry in (book.retiring if book else ())
         ),
@@ -149,8 +158,18 @@ def view(snapshot: Snapshot, plan: Plan, now: datetime) -> TargetView:
 
 def _retiring(snapshot: Snapshot, entry: RetiringKey, now: datetime) -> RetiringView:
     """Return a retiring key as people are shown it."""
-    place = standing(entry, durations(snapshot), snapshot.safe_now(now))
-    return RetiringView(entry.hash, place.stage, place.until, place.why, entry.since)
+    policy = durations(snapshot)
+    place = standing(entry, policy, snapshot.safe_now(now))
+    return RetiringView(
+        entry.hash,
+        place.stage,
+        place.until,
+        place.why,
+        entry.since,
+        entry.minted_at,
+        entry.since + policy.grace,
+        entry.disabled_at,
+    )
 
 
 _FINDING_STATES = {
@@ -191,8 +210,14 @@ def _state(snapshot: Snapshot, plan: Plan, due_at: datetime | None, now: datetim
 
 def _past_max_age(snapshot: Snapshot, now: datetime) -> bool:
     """Tell whether the served key is older than the policy's `max_age`."""
+    ends = _max_age_at(snapshot)
+    return ends is not None and now > ends
+
+
+def _max_age_at(snapshot: Snapshot) -> datetime | None:
+    """Return when the served key reaches the policy's `max_age`, or None."""
     book = snapshot.ledger.ledger
     oldest = snapshot.target.policy.max_age
     if book is None or book.served is None or oldest is None:
-        return False
-    return now - book.served.due_from > oldest
+        return None
+    return book.served.due_from + oldest

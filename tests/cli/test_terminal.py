@@ -14,8 +14,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from rotator.cli.output import in_future, safe, span
+from rotator.cli.output import safe
 from rotator.cli.root import COMMANDS, cli
+from rotator.core.words import in_future, span
 from tests.wiring.stand import Stand
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
