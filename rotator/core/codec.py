@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rotator.core.durations import LONGEST
 from rotator.core.instants import is_believable
 from rotator.core.ledger import SCHEMA, ClaimKind, Ledger
+
+T = TypeVar("T")
 
 _ABOUT = {
     ClaimKind.ROTATE: "nonce",
@@ -28,6 +30,9 @@ _ABOUT = {
     ClaimKind.FENCE: "op",
 }
 """What a claim of each kind cannot be settled without."""
+
+_ADDED: Mapping[str, None] = {"request": None, "answer": None}
+"""Fields of a ledger that came later: a document without them is one that has none."""
 
 _MOST = 2**53
 """The largest whole number that every reader of JSON takes for the same."""
@@ -62,17 +67,41 @@ def decode_ledger(document: Mapping[str, Any]) -> Ledger:
     Raises:
         Undecodable: it is of a newer schema, or not understood whole.
     """
-    schema = document.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise Undecodable(f"schema {schema} is newer than {SCHEMA}", newer=True)
-    if schema != SCHEMA:
-        raise Undecodable("no known schema")
-    ledger = _decoder(Ledger, "ledger")(document)
+    _check_schema(document, SCHEMA)
+    ledger = _decoder(Ledger, "ledger")({**_ADDED, **document})
     assert isinstance(ledger, Ledger)
     claim = ledger.pending
     if claim is not None and getattr(claim, _ABOUT[claim.kind]) is None:
         raise Undecodable(f"ledger.pending.{_ABOUT[claim.kind]} is missing in a {claim.kind}")
     return ledger
+
+
+def encode_document(value: Any, schema: int) -> dict[str, Any]:
+    """Return a frozen value as a JSON object of some schema, which stands beside its fields."""
+    return {"schema": schema, **_encode(value)}
+
+
+def decode_document(kind: type[T], document: Mapping[str, Any], schema: int) -> T:
+    """Return the frozen value of a type that a JSON object of some schema holds.
+
+    Raises:
+        Undecodable: it is of a newer schema, or not understood whole.
+    """
+    _check_schema(document, schema)
+    fields_of_it = {name: each for name, each in document.items() if name != "schema"}
+    annotation: Any = kind
+    value = _decoder(annotation, kind.__name__.lower())(fields_of_it)
+    assert isinstance(value, kind)
+    return value
+
+
+def _check_schema(document: Mapping[str, Any], known: int) -> None:
+    """Refuse a document of another schema."""
+    schema = document.get("schema")
+    if isinstance(schema, int) and schema > known:
+        raise Undecodable(f"schema {schema} is newer than {known}", newer=True)
+    if schema != known:
+        raise Undecodable("no known schema")
 
 
 def _encode(value: Any) -> Any:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 
-from rotator.core.edits import retire_served
+from rotator.core.edits import Edit, retire_served
 from rotator.core.ledger import ForeignValue, Hold, Ledger, PutBack, ServedKey
 from rotator.core.reasons import Reason
+from rotator.core.request import Answer, Request
 from rotator.core.target import SecretRef
 
 
@@ -129,3 +130,69 @@ class RetireByHand:
                     )
                 )
         return ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """An operator takes a key under management as it is: its age counts from now."""
+
+    change: ClassVar[str] = "adopt"
+
+    key: str
+    at: datetime
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Start the schedule afresh, unless another key is served by now."""
+        if ledger.served is None or ledger.served.hash != self.key:
+            return ledger
+        return replace(ledger, served=replace(ledger.served, due_from=self.at))
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A command asks the process that holds the lease for something."""
+
+    change: ClassVar[str] = "request"
+
+    request: Request
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Set the request; the answer to the last one stays to be read."""
+        return replace(ledger, request=self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """A command no longer waits for what it asked for."""
+
+    change: ClassVar[str] = "withdraw"
+
+    id: str
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Clear that request, and no other."""
+        if ledger.request is None or ledger.request.id != self.id:
+            return ledger
+        return replace(ledger, request=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request is answered; where all that it asks for is one edit, together with that.
+
+    Where the request was withdrawn meanwhile the ledger stays as it is, edit and all:
+    nobody waits for it, and whoever withdrew it was told that nothing was done.
+    """
+
+    change: ClassVar[str] = "answer"
+
+    answer: Answer
+    edit: Edit | None = None
+
+    def apply(self, ledger: Ledger) -> Ledger:
+        """Put the answer in the request's place."""
+        if ledger.request is None or ledger.request.id != self.answer.id:
+            return ledger
+        if self.edit is not None:
+            ledger = self.edit.apply(ledger)
+        return replace(ledger, request=None, answer=self.answer)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rotator.core.reasons import Reason
+from rotator.core.request import Answer, Request
 from rotator.core.target import AfterDeadline, Evidence, LimitReset, Policy, SecretRef
 
 SCHEMA = 1
@@ -281,6 +282,8 @@ class Ledger:
         put_back: the last paste-back of a known key.
         hold: set while the target is held.
         failure: the last failure, or None after a success.
+        request: what a command waits for, or None.
+        answer: what became of the last request, or None.
     """
 
     secret: SecretRef
@@ -296,6 +299,8 @@ class Ledger:
     put_back: PutBack | None = None
     hold: Hold | None = None
     failure: Failure | None = None
+    request: Request | None = None
+    answer: Answer | None = None
 
     def entry(self, key_hash: str) -> RetiringKey | None:
         """Return the retiring key with the given hash, or None."""

@@ -27,6 +27,7 @@ from rotator.core.ledger import (
     ServedKey,
 )
 from rotator.core.reasons import Reason
+from rotator.core.request import Answer, Arguments, Request, Result, Verb
 from rotator.core.snapshot import (
     Demand,
     Draft,
@@ -282,6 +283,27 @@ failures = st.builds(
     count=st.integers(1, 9),
     next_try=instants,
 )
+requests = st.builds(
+    Request,
+    id=nonces,
+    verb=st.sampled_from(Verb),
+    arguments=st.builds(Arguments, named=st.booleans(), compromised=st.booleans(), key=maybe_hash),
+    by=st.just("me@here"),
+    at=pasts,
+    until=instants,
+    served=maybe_hash,
+    claimed=st.none() | pasts,
+)
+answers = st.builds(
+    Answer,
+    id=nonces,
+    result=st.sampled_from(Result),
+    reason=st.none() | st.sampled_from(Reason),
+    detail=st.just("no answer"),
+    keys=st.lists(hashes, max_size=2).map(tuple),
+    by=st.just("replica-2"),
+    at=pasts,
+)
 
 
 @st.composite
@@ -307,6 +329,8 @@ def ledgers(draw: st.DrawFn, *, any_schema: bool = False) -> Ledger:
         put_back=draw(st.none() | st.builds(PutBack, hash=hashes, at=pasts)),
         hold=draw(st.none() | st.none() | holds),
         failure=draw(st.none() | st.none() | failures),
+        request=draw(st.none() | st.none() | requests),
+        answer=draw(st.none() | st.none() | answers),
         **chosen,
     )
 
