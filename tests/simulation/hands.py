@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rotator.core.keys import NewKey
@@ -16,72 +17,111 @@ from rotator.engine.world import World
 from rotator.ports import MintedKey
 from tests.engine.promises import FIELD
 from tests.fakes.vault import FakeLedgers
-from tests.simulation.scenario import Trouble
+from tests.simulation.scenario import Trouble, policy_for
 
 if TYPE_CHECKING:
-    from tests.simulation.life import Simulation
+    from tests.simulation.life import Replica, Simulation
 
 
-def console_key(sim: Simulation) -> MintedKey:
+def console_key(sim: Simulation, limit: float | None = None) -> MintedKey:
     """Make a key in the console."""
-    minted = sim.account.make(NewKey("made in the console"))
+    minted = sim.account.make(NewKey("made in the console", limit=limit))
     sim.judge.strangers.add(minted.key.hash)
     return minted
 
 
-def act(sim: Simulation, trouble: Trouble) -> None:
-    """Do one thing; where there is nothing to do it to, nothing is done."""
-    target = sim.scenario.targets[trouble.target]
+def act(sim: Simulation, trouble: Trouble) -> bool:
+    """Do one thing, and tell whether there was anything to do it to."""
+    target = sim.judge.named[sim.scenario.targets[trouble.target].name]
     rng = random.Random(f"{sim.scenario.seed}/{trouble}")
     match trouble.what:
         case "kill":
-            replica = sim.replicas[trouble.replica]
-            replica.doomed, replica.down_for = True, trouble.seconds
-            replica.wake_soon()
-        case "rotate" | "compromised":
-            if trouble.what == "compromised":
-                sim.judge.compromised_by.add(target.name)
-            sim.rotate(target, compromised=trouble.what == "compromised")
-        case "rollback":
-            _rollback(sim, target, rng)
+            _kill(sim.replicas[trouble.replica], trouble.seconds)
+        case "suspend":
+            for replica in sim.replicas:
+                _kill(replica, trouble.seconds)
+        case "rotate":
+            sim.rotate(target)
+        case "compromised":
+            sim.judge.compromised(target.name)
+            sim.rotate(target, compromised=True)
         case "overwrite_foreign":
+            sim.judge.overwritten(target.name)
             sim.rotate(target, foreign=True)
+        case "rollback":
+            return _rollback(sim, target, rng)
         case "rotate_all":
             _rotate_all(sim)
         case "hold" | "release" | "retire":
             _command(sim, target, trouble.what)
+        case "remove_target" | "add_target" | "change_policy":
+            return _configure(sim, target, trouble.what, rng)
         case _:
             with sim.judge.hand():
-                _HANDS[trouble.what](sim, target, rng)
+                return _HANDS[trouble.what](sim, target, rng) is not False
+    return True
+
+
+def _kill(replica: Replica, seconds: float) -> None:
+    replica.doomed, replica.down_for = True, seconds
+    replica.wake_soon()
+
+
+def _configure(sim: Simulation, target: Target, what: str, rng: random.Random) -> bool:
+    """Change the configuration, as a reload brings it into force."""
+    there = [each for each in sim.targets if each.name == target.name]
+    others = tuple(each for each in sim.targets if each.name != target.name)
+    if what == "remove_target":
+        if there:
+            sim.configure(others)
+        return bool(there)
+    if what == "add_target":
+        away = [each for each in sim.judge.named.values() if each not in sim.targets]
+        if away:
+            sim.configure((*sim.targets, *away))
+        return bool(away)
+    changed = replace(target, policy=policy_for(rng, sim.scenario.start))
+    sim.judge.named[target.name] = changed
+    if there:
+        sim.configure((*others, changed))
+    return bool(there)
 
 
 def _rotate_all(sim: Simulation) -> None:
     demand = Demand(sim.hub.now(), named=False)
 
     def work(world: World) -> None:
-        for target in sim.scenario.targets:
+        for target in sim.targets:
             reconcile(world, target, demand=demand)
 
     sim.command(work)
 
 
-def _rollback(sim: Simulation, target: Target, rng: random.Random) -> None:
+def _rollback(sim: Simulation, target: Target, rng: random.Random) -> bool:
     book = sim.judge.book(target.name)
     known = [entry.hash for entry in book.retiring] if book is not None else []
     if known:
         demand = Demand(sim.hub.now(), rollback=Rollback(rng.choice(known)))
         sim.command(lambda world: reconcile(world, target, demand=demand))
+    return bool(known)
 
 
 def _command(sim: Simulation, target: Target, what: str) -> None:
-    if what == "retire":
-        sim.judge.retired_by.add(target.name)
+    def retire(world: World) -> None:
+        book = sim.judge.book(target.name)
+        sim.judge.retired_by |= {each.hash for each in book.retiring} if book else set()
+        sim.judge.retired_by |= set(operate.retire(world, target, key=None, by="somebody"))
+
     commands: dict[str, Callable[[World], object]] = {
         "hold": lambda world: operate.hold(world, target, why="sim", by="somebody"),
         "release": lambda world: operate.release(world, target, by="somebody"),
-        "retire": lambda world: operate.retire(world, target, key=None, by="somebody"),
+        "retire": retire,
     }
     sim.command(commands[what])
+
+
+Done = bool | None
+"""False where there was nothing to do it to."""
 
 
 def _put(sim: Simulation, path: str, **fields: Any) -> None:
@@ -89,7 +129,7 @@ def _put(sim: Simulation, path: str, **fields: Any) -> None:
     sim.vault.put(path, {name: value for name, value in data.items() if value is not None})
 
 
-def _paste_back(sim: Simulation, target: Target, rng: random.Random) -> None:
+def _paste_back(sim: Simulation, target: Target, rng: random.Random) -> Done:
     path = target.secret.path
     served = sim.judge.served_hash(path)
     known = [
@@ -99,35 +139,43 @@ def _paste_back(sim: Simulation, target: Target, rng: random.Random) -> None:
     ]
     living = [each for each in known if each[0] in sim.account.keys]
     if known:
-        key_hash, value = rng.choice(living or known)
-        sim.judge.touched_by_hand.add(key_hash)
+        _, value = rng.choice(living or known)
         _put(sim, path, **{FIELD: value})
+    return bool(known)
 
 
-def _paste_foreign(sim: Simulation, target: Target, rng: random.Random) -> None:
+def _paste_foreign(sim: Simulation, target: Target, rng: random.Random) -> Done:
     _put(sim, target.secret.path, **{FIELD: f"foreign {rng.random()}"})
+    return True
 
 
-def _paste_console_key(sim: Simulation, target: Target, rng: random.Random) -> None:
-    minted = console_key(sim)
+def _paste_console_key(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    minted = console_key(sim, rng.choice((None, None, 30.0, 0.0)))
     _put(sim, target.secret.path, **{FIELD: minted.secret.reveal()})
+    return True
 
 
-def _other_field(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if sim.vault.current(target.secret.path) is not None:
-        sim.judge.others[target.secret.path] = value = str(rng.random())
-        _put(sim, target.secret.path, OTHER=value)
+def _other_field(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    if sim.vault.current(target.secret.path) is None:
+        return False
+    sim.judge.others[target.secret.path] = value = str(rng.random())
+    _put(sim, target.secret.path, OTHER=value)
+    return True
 
 
-def _remove_field(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if sim.vault.current(target.secret.path) is not None:
-        _put(sim, target.secret.path, **{FIELD: None})
+def _remove_field(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    if sim.vault.current(target.secret.path) is None:
+        return False
+    _put(sim, target.secret.path, **{FIELD: None})
+    return True
 
 
-def _delete_secret(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if sim.vault.paths.get(target.secret.path):
-        _lose_other(sim, target)
-        sim.vault.delete(target.secret.path)
+def _delete_secret(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    if not sim.vault.paths.get(target.secret.path):
+        return False
+    _lose_other(sim, target)
+    sim.vault.delete(target.secret.path)
+    return True
 
 
 def _lose_other(sim: Simulation, target: Target) -> None:
@@ -137,7 +185,7 @@ def _lose_other(sim: Simulation, target: Target) -> None:
     sim.judge.others[path] = None
 
 
-def _recreate_secret(sim: Simulation, target: Target, rng: random.Random) -> None:
+def _recreate_secret(sim: Simulation, target: Target, rng: random.Random) -> Done:
     data = sim.vault.current(target.secret.path)
     sim.judge.erase(target)
     sim.vault.forget(target.secret.path)
@@ -145,23 +193,43 @@ def _recreate_secret(sim: Simulation, target: Target, rng: random.Random) -> Non
         sim.vault.put(target.secret.path, data)
     else:
         _lose_other(sim, target)
+    return True
 
 
-def _recreate_same_version(sim: Simulation, target: Target, rng: random.Random) -> None:
+def _recreate_same_version(
+    sim: Simulation, target: Target, rng: random.Random, more: int = 0
+) -> Done:
     path = target.secret.path
     versions = sim.vault.paths.get(path) or []
     data = sim.vault.current(path)
     if data is None:
-        return
+        return False
     known = sim.judge.values[path]
     living = [value for key_hash, value in known.items() if key_hash in sim.account.keys]
     if living and rng.random() < 0.5:
         data = {**data, FIELD: rng.choice(living)}
-        sim.judge.touched_by_hand |= set(known)
     sim.judge.erase(target)
     sim.vault.forget(path)
-    for _ in versions:
+    for _ in range(len(versions) + more):
         sim.vault.put(path, data)
+    return True
+
+
+def _recreate_higher(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    return _recreate_same_version(sim, target, rng, more=rng.randint(1, 3))
+
+
+def rewrite_secret(sim: Simulation, target: Target) -> bool:
+    """Write the secret once more as it is: a new version, in which nothing changed."""
+    data = sim.vault.current(target.secret.path)
+    if data is not None:
+        with sim.judge.hand():
+            sim.vault.put(target.secret.path, data)
+    return data is not None
+
+
+def _rewrite_secret(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    return rewrite_secret(sim, target)
 
 
 def _served(sim: Simulation, target: Target) -> str | None:
@@ -175,98 +243,143 @@ def _old(sim: Simulation, target: Target, rng: random.Random) -> str | None:
     return rng.choice([h for h in known if h != served and h in sim.account.keys] or [None])
 
 
-def _disable_served(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if key_hash := _served(sim, target):
-        sim.judge.touched_by_hand.add(key_hash)
-        sim.account.set_disabled(key_hash, disabled=True)
+def _disable(sim: Simulation, key_hash: str | None) -> Done:
+    if key_hash is None:
+        return False
+    sim.judge.disabled_by_hand(key_hash)
+    sim.account.set_disabled(key_hash, disabled=True)
+    return True
 
 
-def _disable_old(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if key_hash := _old(sim, target, rng):
-        sim.judge.touched_by_hand.add(key_hash)
-        sim.account.set_disabled(key_hash, disabled=True)
+def _disable_served(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    return _disable(sim, _served(sim, target))
 
 
-def _enable_old(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if key_hash := _old(sim, target, rng):
-        sim.judge.touched_by_hand.add(key_hash)
-        sim.account.set_disabled(key_hash, disabled=False)
+def _disable_old(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    return _disable(sim, _old(sim, target, rng))
 
 
-def _delete_served(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if key_hash := _served(sim, target):
+def _enable_old(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    key_hash = _old(sim, target, rng)
+    if key_hash is None:
+        return False
+    sim.judge.enabled_at[key_hash] = sim.hub.now()
+    sim.account.set_disabled(key_hash, disabled=False)
+    return True
+
+
+def _delete_served(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    key_hash = _served(sim, target)
+    if key_hash is not None:
         sim.account.remove(key_hash)
+    return key_hash is not None
 
 
-def _delete_old(sim: Simulation, target: Target, rng: random.Random) -> None:
-    if key_hash := _old(sim, target, rng):
+def _delete_old(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    key_hash = _old(sim, target, rng)
+    if key_hash is not None:
         sim.account.remove(key_hash)
+    return key_hash is not None
 
 
-def _rename_key(sim: Simulation, target: Target, rng: random.Random) -> None:
+def _rename_key(sim: Simulation, target: Target, rng: random.Random) -> Done:
     key_hash = rng.choice([*sim.account.keys])
     sim.judge.renamed.add(key_hash)
     sim.account.change(key_hash, name=f"renamed {rng.random()}")
+    return True
+
+
+def _spend(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    """Consumers spend much of what their key has left, or all of it."""
+    key_hash = _served(sim, target)
+    if key_hash is None:
+        return False
+    key = sim.account.keys[key_hash]
+    left = key.limit_remaining
+    spent = 5.0 if left is None else left * rng.choice((0.5, 1.0))
+    sim.judge.spent[key_hash] = (sim.hub.now(), left)
+    after = None if left is None else left - spent
+    sim.account.change(key_hash, usage=(key.usage or 0.0) + spent, limit_remaining=after)
+    return True
 
 
 def _ledger(target: Target) -> str:
     return f"{FakeLedgers.prefix}targets/{target.name}"
 
 
-def _touch_ledger(sim: Simulation, target: Target) -> None:
-    sim.judge.ledger_touched[target.name] = sim.hub.now()
-
-
-def _ledger_deleted(sim: Simulation, target: Target, rng: random.Random) -> None:
-    _touch_ledger(sim, target)
-    if rng.random() < 0.5 and sim.vault.paths.get(_ledger(target)):
+def _ledger_deleted(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    if not sim.vault.paths.get(_ledger(target)):
+        return False
+    sim.judge.touch_ledger(target.name)
+    if rng.random() < 0.5:
         sim.vault.delete(_ledger(target))
     else:
         sim.vault.forget(_ledger(target))
+    return True
 
 
-def _ledger_rolled_back(sim: Simulation, target: Target, rng: random.Random) -> None:
+def _ledger_rolled_back(sim: Simulation, target: Target, rng: random.Random) -> Done:
     older = [each.data for each in sim.vault.paths.get(_ledger(target)) or () if each.data]
-    if older:
-        _touch_ledger(sim, target)
-        sim.vault.put(_ledger(target), copy.deepcopy(rng.choice(older)))
+    if not older:
+        return False
+    sim.judge.touch_ledger(target.name)
+    sim.vault.put(_ledger(target), copy.deepcopy(rng.choice(older)))
+    return True
 
 
-def _ledger_corrupted(sim: Simulation, target: Target, rng: random.Random) -> None:
-    _touch_ledger(sim, target)
+def _ledger_corrupted(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    sim.judge.touch_ledger(target.name)
     sim.vault.put(_ledger(target), rng.choice(({"schema": 99}, {"schema": 1}, {"what": "?"})))
+    return True
 
 
-_HANDS = {
+def rewrite_ledger(sim: Simulation, target: Target) -> bool:
+    """Write the ledger once more as it is: a new version, in which nothing changed."""
+    data = sim.vault.current(_ledger(target))
+    if data is not None:
+        with sim.judge.hand():
+            sim.vault.put(_ledger(target), data)
+    return data is not None
+
+
+def _ledger_rewritten(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    return rewrite_ledger(sim, target)
+
+
+_HANDS: dict[str, Callable[[Simulation, Target, random.Random], Done]] = {
     "paste_back": _paste_back,
     "paste_foreign": _paste_foreign,
     "paste_console_key": _paste_console_key,
     "other_field": _other_field,
+    "rewrite_secret": _rewrite_secret,
     "remove_field": _remove_field,
     "delete_secret": _delete_secret,
     "recreate_secret": _recreate_secret,
     "recreate_same_version": _recreate_same_version,
+    "recreate_higher": _recreate_higher,
     "disable_served": _disable_served,
     "disable_old": _disable_old,
     "enable_old": _enable_old,
     "delete_served": _delete_served,
     "delete_old": _delete_old,
     "rename_key": _rename_key,
+    "spend": _spend,
     "ledger_deleted": _ledger_deleted,
     "ledger_rolled_back": _ledger_rolled_back,
     "ledger_corrupted": _ledger_corrupted,
+    "ledger_rewritten": _ledger_rewritten,
 }
 
 
 def help_out(sim: Simulation) -> None:
     """Operators mend what only a person can: the program says so, and waits for it."""
     sim.note("world", "operators help out")
-    for target in sim.scenario.targets:
+    for target in sim.targets:
         document = sim.judge.document(target.name)
         book = sim.judge.book(target.name)
         if document is not None and book is None:
             with sim.judge.hand():
-                _touch_ledger(sim, target)
+                sim.judge.touch_ledger(target.name)
                 sim.vault.forget(_ledger(target))
             continue
         if book is None:
@@ -274,11 +387,12 @@ def help_out(sim: Simulation) -> None:
         if book.hold is not None:
             _command(sim, target, "release")
         if book.foreign is not None:
+            sim.judge.overwritten(target.name)
             sim.rotate(target, foreign=True)
             continue
         served = sim.judge.serving[target.name]
         key = sim.account.keys.get(served or "")
-        if key is not None and key.disabled and key.hash in sim.judge.touched_by_hand:
+        if key is not None and key.disabled:
             sim.rotate(target)
         if any(each.disabled_at is None or each.enabled_by_hand for each in book.retiring):
             _command(sim, target, "retire")

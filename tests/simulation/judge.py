@@ -1,15 +1,20 @@
 """The promises, judged for several targets and processes, with people's hands beside them.
 
-What the lab's `Promises` check is checked here for each target's own policy. A person may
-break a promise by hand; what he broke is excused, exactly, and only until it is whole again:
+What the lab's `Promises` check is checked here by the policy that the acting process goes
+by. A person may break a promise by hand. What he broke is excused, and no more than that:
 
-* a target whose value a person removed, or which he made serve a dead key, is excused until
-  it serves a working key;
-* a disable or delete that lands after a person put its key back is excused where he did so
-  after the read that allowed it, since the provider has no conditional request;
-* a key that a person put back, and whose version he then erased by making the secret anew,
-  was served without a trace where no process saw it;
-* a claim in a ledger that a person changed is no longer there to be held.
+* a target whose value he removed, or which he made serve a dead key, until it serves a
+  working key again, and only while it serves that very value;
+* a disable or delete that lands after its key was put back, by hand or by a rollback, later
+  than the read that allowed it, since the provider has no conditional request; and in the
+  same way a delete of a key that he enabled after the look that allowed it;
+* a key that he put back, and whose version he erased by making the secret anew before any
+  process had written of it: that one time of being served leaves no trace;
+* a key that he enabled and disabled again: its quarantine counts from a disable that we saw;
+* a claim that he took away with the ledger: its holder may act on it until it would have
+  expired, for it cannot know before it next writes there;
+* a write sent before he made the secret anew: no fence stops it;
+* a cap of which consumers spent after the look that the new key's limit was taken from.
 """
 
 from __future__ import annotations
@@ -24,12 +29,12 @@ from typing import Any
 
 from rotator.core.calendar import opens_at
 from rotator.core.codec import Undecodable
-from rotator.core.keys import NewKey
-from rotator.core.ledger import ClaimKind, Ledger
+from rotator.core.keys import IssuedKey, NewKey
+from rotator.core.ledger import ClaimKind, Ledger, PolicyDurations
 from rotator.core.marker import parse_marker
 from rotator.core.reasons import Reason
 from rotator.core.schedule import disable_allowed_at
-from rotator.core.target import AfterDeadline, Evidence, Target
+from rotator.core.target import AfterDeadline, Target
 from rotator.events import Event, KeyCreate, Phase, Result, SecretPublish, StepSettled
 from tests.engine.promises import FIELD, BrokenPromiseError, Promises
 from tests.fakes.audit import FakeTrail
@@ -51,6 +56,7 @@ class Sent:
         local: when, by the process's clock.
         read_at: for a removal, when the process had last seen the secret.
         intent: the last thing that the process had written into the trail.
+        target: what that is about, as configured for the process; None where it is not.
     """
 
     holder: str
@@ -58,10 +64,14 @@ class Sent:
     local: datetime
     read_at: datetime | None
     intent: Event | None
+    target: Target | None
 
 
 _SCHEDULED = frozenset({Reason.EVERY, Reason.CRON, Reason.MAX_AGE})
 _LATE = timedelta(minutes=1)
+_LOOK = timedelta(seconds=20)
+"""How old the look before a delete may be, and the time that its calls take."""
+
 _BEFORE = tuple(timedelta(minutes=each) for each in (0, 1, 2, 4, 6, 10))
 
 
@@ -76,8 +86,13 @@ class Judge(Promises):
 
     Attributes:
         sent: the call whose effect comes to pass.
+        named: every target that ever was configured, as it was last.
         listed_at: by process, when its last listing was made.
+        blind: the processes whose last listing was another account's.
         values: by path, the plaintexts that consumers were served, by hash.
+        enabled_at: by hash, when a person last enabled the key.
+        spent: by hash, when consumers last spent much, and what was left before.
+        retired_by: hashes of the keys that an operator retired.
     """
 
     def __init__(
@@ -100,21 +115,26 @@ class Judge(Promises):
         self.deleted_others: dict[str, str | None] = {}
         self.values: dict[str, dict[str, str]] = {each.secret.path: {} for each in targets}
         self.strangers: set[str] = set()
-        self.touched_by_hand: set[str] = set()
-        self.enabled_by_hand: set[str] = set()
-        self.ledger_touched: dict[str, datetime] = {}
+        self.put_freely: set[str] = set()
+        self.enabled_at: dict[str, datetime] = {}
+        self.spent: dict[str, tuple[datetime, float | None]] = {}
         self.retired_by: set[str] = set()
-        self.compromised_by: set[str] = set()
+        self._served_before: dict[str, datetime | None] = {}
+        self._disabled_again: set[str] = set()
+        self._touched_at: dict[str, datetime] = {}
+        self._taken: list[tuple[str, str, datetime]] = []
+        self._compromised_at: dict[str, datetime] = {}
+        self._overwritten: set[str] = set()
         self.seen: dict[tuple[str, str], datetime] = {}
         self.listed_at: dict[str, datetime] = {}
         self.sent: Sent | None = None
-        self.overwritten_by: set[str] = set()
         self.renamed: set[str] = set()
-        self.erased: set[str] = set()
         self.blind: set[str] = set()
         self.recreated_at: dict[str, datetime] = {}
         self.handing = False
         self._digests: dict[str, tuple[Entry, str | None]] = {}
+        self._writes = 0
+        self._checked: tuple[int, ...] = ()
         super().__init__(account, vault, trail, claim_timeout, targets, timedelta())
 
     # The truth.
@@ -148,11 +168,18 @@ class Judge(Promises):
 
     def erase(self, target: Target) -> None:
         """A person makes the secret anew: what was put back and not seen yet leaves no trace."""
+        self.note_served()
         served, document = self.serving[target.name], self.document(target.name)
         seen = ((document or {}).get("served") or {}).get("hash")
         self.recreated_at[target.secret.path] = self.account.now()
-        if served is not None and served != seen:
-            self.erased.add(served)
+        if served is None or served == seen:
+            return
+        before = self._served_before[served]
+        self.serving[target.name] = None
+        if before is None:
+            del self.last_served[served]
+        else:
+            self.last_served[served] = before
 
     def note_served(self) -> None:
         """Note what is served now, and until when the one before was."""
@@ -165,6 +192,7 @@ class Judge(Promises):
             if served != before:
                 self.serving[target.name] = served
                 if served is not None:
+                    self._served_before[served] = self.last_served.get(served)
                     self.put_at[served] = now
                     self.owner[served] = target.name
             if served is not None:
@@ -184,6 +212,29 @@ class Judge(Promises):
 
     # What people do.
 
+    def disabled_by_hand(self, key_hash: str) -> None:
+        """A person disables a key, maybe one that was disabled before."""
+        if key_hash in self._disabled_since:
+            self._disabled_again.add(key_hash)
+
+    def compromised(self, name: str) -> None:
+        """An operator says that every key of a target is compromised."""
+        self._compromised_at[name] = self.account.now()
+
+    def overwritten(self, name: str) -> None:
+        """An operator allows his command to overwrite a foreign value."""
+        self._overwritten.add(name)
+
+    def touch_ledger(self, name: str) -> None:
+        """A person is about to change a ledger: remember the claim that stands in it."""
+        now = self.account.now()
+        self._touched_at[name] = now
+        versions = self.vault.paths.get(f"{FakeLedgers.prefix}targets/{name}")
+        claim = (versions[-1].data or {}).get("pending") if versions else None
+        if versions and isinstance(claim, dict):
+            ends = versions[-1].created_time + self.claim_timeout
+            self._taken.append((claim["holder"], claim["kind"], ends))
+
     @contextlib.contextmanager
     def hand(self) -> Iterator[None]:
         """What is done inside is done by a person."""
@@ -202,6 +253,11 @@ class Judge(Promises):
     # At every instant.
 
     def check(self) -> None:
+        account = self.account
+        now = (self._writes, getattr(account, "changes", 0), len(account.refuses))
+        if now == self._checked:
+            return
+        self._checked = now
         self.note_served()
         for name, target in self.named.items():
             served = self.serving[name]
@@ -232,23 +288,24 @@ class Judge(Promises):
 
     def _check_not_given_up(self, name: str, served: str) -> None:
         entries = (self.document(name) or {}).get("retiring")
-        if not entries or name in self.ledger_touched or (name, served) in self.by_hand:
+        if not entries or served in self.put_freely:
             return
         for entry in entries:
             if entry["hash"] == served and entry["why"] == Reason.NEVER_SERVED:
                 raise BrokenPromiseError(f"{name} serves a key that was given up")
 
     def _claimed(self, holder: str, kinds: set[ClaimKind], intent: Event) -> bool:
-        touched = self.ledger_touched.get(intent.target or "")
-        timeout = self.claim_timeout
-        if touched is not None and self.account.now() - touched < timeout:
-            return True
+        allowed = set(ClaimKind) if intent.name == "secret.fence" else kinds
+        now = self.vault.now()
         versions = self.vault.paths.get(f"{FakeLedgers.prefix}targets/{intent.target}")
         claim = (versions[-1].data or {}).get("pending") if versions else None
-        if not versions or not isinstance(claim, dict) or claim["holder"] != holder:
-            return False
-        allowed = set(ClaimKind) if intent.name == "secret.fence" else kinds
-        return claim["kind"] in allowed and self.vault.now() < versions[-1].created_time + timeout
+        if versions and isinstance(claim, dict) and claim["holder"] == holder:
+            ends = versions[-1].created_time + self.claim_timeout
+            if claim["kind"] in allowed and now < ends:
+                return True
+        return any(
+            by == holder and kind in allowed and now < ends for by, kind, ends in self._taken
+        )
 
     # Before each effect.
 
@@ -257,15 +314,33 @@ class Judge(Promises):
             return
         marker = parse_marker(new.name)
         assert marker is not None
-        book = self.book(marker.target)
-        served = self.serving.get(marker.target)
-        if book is not None and book.served is not None and book.served.hash == served:
-            super()._before_make(new)
-        elif new.name in self._names:
+        if new.name in self._names:
             raise BrokenPromiseError(f"{new.name} is made a second time")
         self._names.add(new.name)
-        if book is not None and self.sent is not None:
-            self._check_due(self.named[marker.target], book, self.sent)
+        sent, book = self.sent, self.book(marker.target)
+        assert sent is not None
+        if sent.target is None:
+            raise BrokenPromiseError(f"a key is made for {marker.target}, which is not configured")
+        served = self.account.keys.get(self.serving[marker.target] or "")
+        if book is None or book.served is None:
+            return
+        if served is not None and book.served.hash == served.hash:
+            self._check_cap(sent, new, served)
+        self._check_due(sent.target, book, sent)
+
+    def _check_cap(self, sent: Sent, new: NewKey, old: IssuedKey) -> None:
+        """Check that a rotation does not lift a cap."""
+        assert sent.target is not None
+        settings = sent.target.key
+        resets = (settings.limit_reset or old.limit_reset) is not None
+        if old.limit is None or (settings.limit is not None and resets):
+            return
+        most = old.limit if resets else old.limit_remaining or 0.0
+        spent_at, before = self.spent.get(old.hash, (None, None))
+        if spent_at is not None and spent_at >= sent.at - self.claim_timeout:
+            most = max(most, before or 0.0)
+        if new.limit is None or new.limit > most:
+            raise BrokenPromiseError(f"the new key's limit is {new.limit}, not at most {most}")
 
     def _check_due(self, target: Target, book: Ledger, sent: Sent) -> None:
         """Check that a rotation by schedule is not early, whatever the clocks say."""
@@ -289,15 +364,14 @@ class Judge(Promises):
         return [name for name, served in self.serving.items() if served == key_hash]
 
     def _changed_since_read(self, key_hash: str) -> bool:
-        """Tell whether the key was served after its remover had last seen the secret."""
+        """Tell whether the key was put back after its remover had last seen the secret."""
         last = self.last_served.get(key_hash)
         read_at = self.sent.read_at if self.sent is not None else None
         if read_at is None or last is None or last <= read_at:
             return False
-        for name in self._where_served(key_hash):
-            if self.put_at[key_hash] <= read_at:
-                return False
-            self.by_hand.add((name, key_hash))
+        if self.put_at[key_hash] <= read_at or key_hash not in self.put_freely:
+            return False
+        self.by_hand |= {(name, key_hash) for name in self._where_served(key_hash)}
         return True
 
     def _before_disable(self, key_hash: str) -> None:
@@ -311,58 +385,84 @@ class Judge(Promises):
         if self._where_served(key_hash):
             raise BrokenPromiseError(f"{key_hash[:8]} disabled while served")
         self._check_ours(key_hash, "disabled")
-        last, name = self.last_served.get(key_hash), self.owner.get(key_hash)
-        if last is None or name is None or self._asked_to_go(key_hash, name):
+        last, name, sent = self.last_served.get(key_hash), self.owner.get(key_hash), self.sent
+        assert sent is not None
+        if last is None or name is None or self._asked_to_go(key_hash, name, sent):
             return
-        policy = self.named[name].policy
-        if self.sent is not None and not _open(partial(disable_allowed_at, policy), self.sent):
-            raise BrokenPromiseError(f"{key_hash[:8]} disabled outside the windows")
-        if key_hash in self.erased:
-            return
-        if now - last < policy.grace:
+        self._check_drained(key_hash, name, sent, now - last)
+
+    def _check_drained(self, key_hash: str, name: str, sent: Sent, since: timedelta) -> None:
+        """Check the grace, the drain and the windows that the remover goes by."""
+        if sent.target is not None:
+            policy = sent.target.policy
+            if not _open(partial(disable_allowed_at, policy), sent):
+                raise BrokenPromiseError(f"{key_hash[:8]} disabled outside the windows")
+            waits = PolicyDurations.of(policy)
+        else:
+            book = self.book(name)
+            if book is None:
+                return
+            waits = book.policy
+        if since < waits.grace:
             raise BrokenPromiseError(f"{key_hash[:8]} disabled within its grace period")
         used = self.account.keys[key_hash].last_used_at
-        stays = policy.drain.then is AfterDeadline.KEEP or key_hash in self.strangers
-        over = now - last >= policy.grace + policy.drain.deadline
-        if policy.drain.evidence is Evidence.USAGE:
-            return
-        if used is not None and now - used < policy.drain.quiet_for and (stays or not over):
+        stays = waits.then is AfterDeadline.KEEP or key_hash in self.strangers
+        over = since >= waits.grace + waits.deadline
+        quiet = used is None or self.account.now() - used >= waits.quiet_for
+        if not quiet and (stays or not over):
             raise BrokenPromiseError(f"{key_hash[:8]} disabled while it is used")
 
     def _check_ours(self, key_hash: str, what: str) -> None:
         if key_hash in self.strangers and key_hash not in self.last_served:
             raise BrokenPromiseError(f"{key_hash[:8]} is not ours and was {what}")
 
-    def _asked_to_go(self, key_hash: str, name: str) -> bool:
+    def _asked_to_go(self, key_hash: str, name: str, sent: Sent) -> bool:
         """Tell whether an operator said that the key may go at once."""
         book = self.book(name)
         entry = book.entry(key_hash) if book is not None else None
         if entry is None:
-            return name in self.ledger_touched
+            touched = self._touched_at.get(name)
+            return touched is not None and touched >= sent.at - self.claim_timeout
         if entry.why is Reason.RETIRED:
-            return name in self.retired_by
-        return entry.why is Reason.COMPROMISED and name in self.compromised_by
+            return key_hash in self.retired_by
+        said_at, made_at = self._compromised_at.get(name), self.account.keys[key_hash].created_at
+        if entry.why is not Reason.COMPROMISED or said_at is None or made_at is None:
+            return False
+        return made_at <= said_at + self.claim_timeout
 
     def _before_delete(self, key_hash: str) -> None:
         if self.handing or self._changed_since_read(key_hash):
             return
         self.note_served()
+        sent = self.sent
+        assert sent is not None
         if not self.account.keys[key_hash].disabled:
-            if key_hash in self.touched_by_hand:
+            enabled_at = self.enabled_at.get(key_hash)
+            if enabled_at is not None and enabled_at >= sent.at - _LOOK:
                 return
             raise BrokenPromiseError(f"{key_hash[:8]} deleted while enabled")
         if self._where_served(key_hash):
             raise BrokenPromiseError(f"{key_hash[:8]} deleted while served")
         self._check_ours(key_hash, "deleted")
         since, last = self._disabled_since.get(key_hash), self.last_served.get(key_hash)
-        if since is None or last is None or key_hash in self.touched_by_hand:
+        if since is None or last is None or key_hash in self._disabled_again:
             return
-        quarantine = self.named[self.owner[key_hash]].policy.quarantine
-        if self.account.now() - since + WHOLE_SECOND < quarantine:
+        book = self.book(self.owner[key_hash])
+        waits = PolicyDurations.of(sent.target.policy) if sent.target is not None else None
+        if waits is None and book is not None:
+            waits = book.policy
+        if waits is not None and self.account.now() - since + WHOLE_SECOND < waits.quarantine:
             raise BrokenPromiseError(f"{key_hash[:8]} deleted within its quarantine")
 
     def _written(self, path: str) -> None:
+        self._writes += 1
         self.note_served()
+        for target in self.targets:
+            served = self.serving[target.name]
+            if target.secret.path == path and served is not None:
+                claim = (self.document(target.name) or {}).get("pending") or {}
+                if self.handing or claim.get("kind") == ClaimKind.ROLLBACK:
+                    self.put_freely.add(served)
         if self.handing:
             return
         super()._written(path)
@@ -385,7 +485,9 @@ class Judge(Promises):
         versions = self.vault.paths[target.secret.path]
         before = (versions[-2].data or {}).get(FIELD) if len(versions) > 1 else None
         after = (versions[-1].data or {}).get(FIELD)
-        if before is None or before == after or target.name in self.overwritten_by:
+        by = self.sent.holder if self.sent is not None else ""
+        asked = target.name in self._overwritten and by.startswith("operator")
+        if before is None or before == after or asked:
             return
         if not isinstance(before, str) or not before.startswith("sk-or-"):
             raise BrokenPromiseError(f"a foreign value of {target.name} was overwritten")
@@ -393,13 +495,14 @@ class Judge(Promises):
     def _appended(self, event: Event) -> None:
         if not isinstance(event, StepSettled) or event.result is not Result.NOT_FOUND:
             return
-        listed = max(self.listed_at.values(), default=None)
+        writer = next(by for by, last in self.trail.last_by.items() if last is event)
+        listed = self.listed_at.get(writer)
         for _, intent in self.trail.lines:
             if intent.op != event.op or intent.phase is not Phase.INTENT:
                 continue
             book = self.book(event.target or "")
             nothing_known = book is None or book.served is None
-            if self.blind and nothing_known:
+            if writer in self.blind and nothing_known:
                 continue  # with no key to compare, another account's listing looks like ours
             if isinstance(intent, KeyCreate):
                 made = [k for k in self.account.keys.values() if k.name == intent.key_name]

@@ -1,4 +1,9 @@
-"""One seeded life: replicas of the real program over the fakes, and all that goes wrong."""
+"""One seeded life: replicas of the real program over the fakes, and all that goes wrong.
+
+`Simulation` holds the truth and lets troubles come; a `Replica` is the daemon's loop, a
+`Process` also one command of an operator. After a time nothing new goes wrong, and all
+must come to rest.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +32,27 @@ from rotator.events import Phase, Result
 from tests.engine.promises import BrokenPromiseError
 from tests.fakes.audit import FakeAudit, FakeTrail
 from tests.fakes.faults import Kind, ProcessDeath
-from tests.fakes.issuer import FakeAccount, FakeIssuer
 from tests.fakes.vault import FakeLedgers, FakeVault
 from tests.simulation import hands
 from tests.simulation.hub import Hub, SkewedClock
 from tests.simulation.judge import OTHER, Judge
-from tests.simulation.ports import SimulatedFaults, SimulatedSecrets, View
+from tests.simulation.ports import (
+    SimulatedAccount,
+    SimulatedFaults,
+    SimulatedIssuer,
+    SimulatedSecrets,
+    View,
+)
 from tests.simulation.scenario import Scenario, Trouble
 
 INSTALLATION = "00112233445566aa"
 HEARTBEAT = 15.0
-REST = timedelta(hours=3)
 MOST_HOURS = 96
-MOST_PASSES = 4000
+MOST_PASSES = 600
+"""How many reconciliations one target may need, beside those of its resyncs, to come to rest."""
+
+RELOADS = (0.0, 0.0, 20.0, 90.0)
+"""After how many seconds a replica goes by a changed configuration."""
 
 
 class Process:
@@ -62,10 +75,11 @@ class Process:
         """Start anew: it remembers nothing, and claims under a name of its own."""
         self.boots += 1
         self.doomed = False
+        self.targets = self.sim.targets
         sim, self.holder = self.sim, f"{self.name}-{self.boots}"
         self.world = World(
             clock=self.clock,
-            issuer=FakeIssuer(sim.account, self.faults),
+            issuer=SimulatedIssuer(sim, self.faults),
             secrets=SimulatedSecrets(self.view, self.faults),
             ledgers=FakeLedgers(cast("FakeVault", self.view), self.faults),
             audit=FakeAudit(sim.trail, self.faults, self.holder),
@@ -84,6 +98,7 @@ class Replica(Process):
         super().__init__(sim, f"replica{number}", skew)
         self.token = 0
         self.idle = False
+        self.reload_at = 0.0
         self.wakes: dict[str, datetime | None] = {}
         self.failures: dict[str, Failure] = {}
         self.greenlet = greenlet(self.main)
@@ -124,9 +139,10 @@ class Replica(Process):
         while True:
             if self.doomed:
                 raise ProcessDeath
+            self._reload()
             if self.clock.monotonic() >= self.resync_at:
                 self._resync()
-            for target in self.sim.scenario.targets:
+            for target in self.targets:
                 wake = self.wakes.get(target.name)
                 if wake is not None and wake <= self.clock.now():
                     earlier = self.failures.get(target.name)
@@ -140,17 +156,34 @@ class Replica(Process):
                 left = min(left, 60.0)
             self.sleep(max(left, 0.05))
 
+    def _reload(self) -> None:
+        """Go by a changed configuration, which calls for a resync."""
+        if self.targets is self.sim.targets or self.clock.monotonic() < self.reload_at:
+            return
+        gone = {each.name for each in self.targets} - {each.name for each in self.sim.targets}
+        for name in gone:
+            self.world.fleet.forget(name)
+            self.wakes.pop(name, None)
+            self.failures.pop(name, None)
+        self.targets = self.sim.targets
+        self.resync_at = self.clock.monotonic()
+
+    def reload(self, seconds: float) -> None:
+        """Let the replica know of a changed configuration after some seconds."""
+        self.reload_at = self.clock.monotonic() + seconds
+        self.sim.hub.at(seconds + 0.001, self.wake)
+
     def _resync(self) -> None:
         with contextlib.suppress(ServiceError, AuditUnavailable):
-            settle_interrupted(self.world, self.sim.scenario.targets)
-        outcome = resync(self.world, self.sim.scenario.targets, earlier=self.failures)
+            settle_interrupted(self.world, self.targets)
+        outcome = resync(self.world, self.targets, earlier=self.failures)
         again = self.sim.scenario.resync if outcome.failed is None else 30.0
         self.resync_at = self.clock.monotonic() + again
         for report in outcome.reports:
             self._noted(report)
 
     def _noted(self, report: Report) -> None:
-        self.sim.passes += 1
+        self.sim.passes[report.target] += 1
         self.failures.pop(report.target, None)
         if report.failure is not None:
             self.failures[report.target] = report.failure
@@ -185,9 +218,12 @@ class Simulation:
     """The truth, the processes, and the troubles that come.
 
     Attributes:
-        hits: by call and trouble, how often it came to pass.
-        counts: by call, how often it was made.
-        passes: how many reconciliations were made.
+        targets: what is configured now.
+        hits: by step and fault, how often that came to pass.
+        conditions: by name, how often a condition was felt, or a person or clock did something.
+        counts: by call and step, how often it was made.
+        passes: by target, how many reconciliations were made.
+        most_passes: how many one target needed to come to rest.
         history: what happened, each with its time and process.
     """
 
@@ -196,7 +232,8 @@ class Simulation:
         self.rng = random.Random(f"{scenario.seed}/schedule")
         self.hub = Hub(scenario.start, self.rng)
         now = self.hub.now
-        self.account, self.vault, self.trail = FakeAccount(now), FakeVault(now), FakeTrail(now)
+        self.targets = scenario.targets
+        self.account, self.vault, self.trail = SimulatedAccount(now), FakeVault(now), FakeTrail(now)
         self.judge = Judge(
             self.account,
             self.vault,
@@ -210,7 +247,9 @@ class Simulation:
         self.calls = 0
         self.hits: Counter[tuple[str, str]] = Counter()
         self.struck = 0
-        self.passes = 0
+        self.conditions: Counter[str] = Counter()
+        self.passes: Counter[str] = Counter()
+        self.most_passes = 0
         self.paused_until = 0.0
         self.history: list[tuple[float, str, str, str]] = []
         self.weather: list[tuple[str, datetime]] = []
@@ -253,53 +292,87 @@ class Simulation:
 
     # Troubles.
 
-    def comes_to(self, faults: SimulatedFaults, label: str) -> Kind | None:
+    def comes_to(self, faults: SimulatedFaults, label: str) -> str | None:
         """Count a call, let happen what happens before it, and return its fault."""
         self.calls += 1
         step = self._step(faults, label)
         found: list[Trouble] = []
         for each in dict.fromkeys((label, step, "")):
             self.counts[each] += 1
-            found += self._moments.pop((each, self.counts[each]), ())
-        kind = None
+            if (each, self.counts[each]) in self._moments:
+                found += self._moments.pop((each, self.counts[each]))
+        fault = None
         for trouble in found:
+            self.struck += 1
             if trouble.sort == "fault":
-                kind = Kind(trouble.what)
-                span = timedelta(seconds=trouble.seconds)
-                faults.late_by = faults.slow_by = span
-                faults.very_late_by = span + self.scenario.claim_timeout
-                faults.process.down_for = trouble.seconds
-                if kind in (Kind.SLOW, Kind.SLOW_AFTER):
-                    self.paused_until = max(self.paused_until, self.hub.elapsed + trouble.seconds)
-                self.hits[step, trouble.what] += 1
-                self.struck += 1
+                fault = trouble.what
+                self._strike(faults, trouble)
+                self.hits[step, fault] += 1
             else:
-                self.happens(trouble, label)
-        self.note(faults.process.holder, label, str(kind or ""))
-        return kind
+                self.happens(trouble)
+        self.note(faults.process.holder, label, fault or "")
+        return fault
+
+    def _strike(self, faults: SimulatedFaults, trouble: Trouble) -> None:
+        """Set how late or slow a fault makes its call."""
+        span = timedelta(seconds=trouble.seconds)
+        faults.late_by = faults.slow_by = span
+        faults.very_late_by = span + self.scenario.claim_timeout
+        faults.process.down_for = trouble.seconds
+        if trouble.what in (Kind.SLOW, Kind.SLOW_AFTER):
+            self.paused_until = max(self.paused_until, self.hub.elapsed + trouble.seconds)
 
     def _step(self, faults: SimulatedFaults, label: str) -> str:
+        """Return the row of the table: writes are told apart by what is written."""
+        if label not in ("vault.write", "vault.write_ledger"):
+            return label
         last = self.trail.last_by.get(faults.process.holder)
         if last is None or last.phase is not Phase.INTENT:
             return label
-        if label == "vault.write_ledger":
-            return f"{label} ({getattr(last, 'change', '')})"
-        return f"{label} ({last.name})" if label == "vault.write" else label
+        what = last.name if label == "vault.write" else getattr(last, "change", "")
+        return f"{label} ({what})"
 
-    def happens(self, trouble: Trouble, label: str) -> None:
+    def happens(self, trouble: Trouble) -> None:
         """Let a condition begin, a clock step, or a person do something."""
-        self.struck += 1
-        self.hits[label, trouble.what] += trouble.sort != "weather"
         self.note("world", str(trouble))
         if trouble.sort == "weather":
             until = self.hub.now() + timedelta(seconds=trouble.seconds)
             self.weather.append((trouble.what, until))
-        elif trouble.sort == "clock":
-            replica = self.replicas[trouble.replica]
-            replica.clock.skew += timedelta(seconds=trouble.seconds)
-            replica.look_again()
+            return
+        if trouble.sort == "clock":
+            self._set_clock(self.replicas[trouble.replica], trouble)
+        elif not hands.act(self, trouble):
+            return
+        self.conditions[trouble.what] += 1
+
+    def _set_clock(self, replica: Replica, trouble: Trouble) -> None:
+        replica.clock.skew += timedelta(seconds=trouble.seconds)
+        if trouble.what == "restart":
+            replica.doomed, replica.down_for = True, 60.0
+            replica.wake_soon()
         else:
-            hands.act(self, trouble)
+            replica.look_again()
+
+    def felt(self, what: str) -> None:
+        """Count a condition that made a difference to a call."""
+        self.conditions[what] += 1
+
+    def stranger_writes(self, process: Process) -> None:
+        """Somebody writes what a process is about to write, and changes nothing by it."""
+        last = self.trail.last_by.get(process.holder)
+        target = self.judge.named.get((last.target if last is not None else None) or "")
+        if last is None or target is None:
+            return
+        if last.name == "ledger.change":
+            hands.rewrite_ledger(self, target)
+        else:
+            hands.rewrite_secret(self, target)
+
+    def configure(self, targets: tuple[Target, ...]) -> None:
+        """Change the configuration; each replica goes by it after a while."""
+        self.targets = targets
+        for replica in self.replicas:
+            replica.reload(self.rng.choice(RELOADS))
 
     def current_weather(self) -> list[tuple[str, datetime]]:
         """Return the conditions that last."""
@@ -316,9 +389,11 @@ class Simulation:
 
         def made(new: object) -> None:
             judged(new)
-            lag = 40.0 if self.is_on("new_keys_lag") else None
-            if self.is_on("new_keys_refused"):
-                lag = 1e9
+            lag = None
+            for what, seconds in (("new_keys_lag", 40.0), ("new_keys_refused", 1e9)):
+                if self.is_on(what):
+                    self.felt(what)
+                    lag = seconds
             if lag is not None:
                 plaintext = f"sk-or-v1-{self.account.minted + 1:064x}"
                 key_hash = hashlib.sha256(plaintext.encode()).hexdigest()
@@ -343,7 +418,7 @@ class Simulation:
         def run() -> None:
             try:
                 with contextlib.suppress(RotatorError, ServiceError):
-                    fill_index(process.world, self.scenario.targets, _each)
+                    fill_index(process.world, process.targets, _each)
                     work(process.world)
             except ProcessDeath:
                 self.note(process.name, "died")
@@ -353,8 +428,6 @@ class Simulation:
     def rotate(self, target: Target, *, compromised: bool = False, foreign: bool = False) -> None:
         """Let an operator rotate one target now."""
         demand = Demand(self.hub.now(), compromised=compromised, overwrite_foreign=foreign)
-        if foreign:
-            self.judge.overwritten_by.add(target.name)
 
         def work(world: World) -> None:
             earlier = None
@@ -385,11 +458,13 @@ class Simulation:
         self.judge.check_trail()
 
     def _calm_down(self) -> None:
-        """Nothing new goes wrong any more."""
+        """Nothing new goes wrong any more, and every target is configured."""
         self.note("world", "troubles end")
         self._moments.clear()
         self.weather.clear()
         self.account.refuses.clear()
+        if len(self.targets) < len(self.scenario.targets):
+            self.configure(tuple(self.judge.named.values()))
         for replica in self.replicas:
             replica.clock.skew = replica.usual_skew
             replica.look_again()
@@ -403,20 +478,20 @@ class Simulation:
             for key in self.account.keys.values()
             if parse_marker(key.name) is not None and key.hash not in serving
         )
-        before = self.passes
+        before = self.passes.copy()
         waits: dict[str, str | None] = {}
         for hour in range(MOST_HOURS):
             self.hub.run(3600.0)
             waits = {
-                each.name: self.judge.unsettled(each.name, stopped, leftover)
-                for each in self.scenario.targets
+                name: self.judge.unsettled(name, stopped, leftover) for name in self.judge.named
             }
+            self.most_passes = max((self.passes - before).values(), default=0)
             under_way = self.hub.late.effects or self.paused_until > self.hub.elapsed
             if not any(waits.values()) and not under_way:
                 return
             if hour >= 2 and hour % 6 == 2:
                 hands.help_out(self)
-            if self.passes - before > MOST_PASSES:
+            if self.most_passes > MOST_PASSES:
                 break
         raise BrokenPromiseError(f"it does not come to rest: {waits}")
 

@@ -1,16 +1,25 @@
-"""The fakes' choke point, where processes are switched and everything goes wrong."""
+"""The fakes' choke point, where processes are switched and everything goes wrong.
+
+Every port call of every process passes through `SimulatedFaults.call`: it takes time, in
+which others go on; one fault, or the conditions that last, may befall it; and the judge
+sees what was sent before its effect comes to pass.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from rotator.core.keys import IssuedKey, NewKey
 from rotator.errors import AuditUnavailable, Refused, RotatorError, Transient, Unauthorised
-from rotator.ports import SecretVersion, Written
+from rotator.ports import MintedKey, SecretVersion, Written
 from tests.fakes.faults import Faults, Kind, ProcessDeath
+from tests.fakes.issuer import FakeAccount, FakeIssuer
 from tests.fakes.vault import Entry, FakeSecrets, FakeVault
 from tests.simulation.judge import Sent
+from tests.simulation.scenario import ODD
 
 if TYPE_CHECKING:
     from tests.simulation.life import Process, Simulation
@@ -19,6 +28,10 @@ T = TypeVar("T")
 
 REMOVALS = ("openrouter.disable", "openrouter.delete")
 STALE_BY = timedelta(seconds=4)
+
+_AS_KINDS = {"malformed": Kind.ANSWER_LOST, "cut": Kind.NO_EFFECT_LOST}
+# What an answer that cannot be understood comes to, where the call changes something: the
+# adapters settle it by a read, and the create's is unknown.
 
 
 class SimulatedFaults(Faults):
@@ -29,6 +42,7 @@ class SimulatedFaults(Faults):
         self.sim = sim
         self.process = process
         self.next_kind: Kind | None = None
+        self.odd: str | None = None
         self.choose = lambda *_: self.next_kind
         self.after_each = self._answered
 
@@ -44,15 +58,21 @@ class SimulatedFaults(Faults):
         sim, process = self.sim, self.process
         label = f"{service}.{name}"
         sim.judge.begun(process.holder, service, name)
-        read_at = sim.last_read(process.holder) if label in REMOVALS else None
-        last = sim.trail.last_by.get(process.holder)
-        sent = Sent(process.holder, sim.hub.now(), process.clock.now(), read_at, last)
+        sent = self._sent(label)
         sim.hub.wait(sim.latency())
         if process.doomed:
             raise ProcessDeath
-        self.next_kind = sim.comes_to(self, label)
+        self.odd = self.next_kind = None
+        fault = sim.comes_to(self, label)
+        if fault in ODD:
+            self.odd = fault
+            self.next_kind = _AS_KINDS.get(fault) if acts else None
+        elif fault is not None:
+            self.next_kind = Kind(fault)
 
         def through() -> T:
+            if self.odd is not None:
+                self._oddly(service, name, acts=acts)
             if sim.weather:
                 self._weathered(service, name, acts=acts)
             sim.judge.sent = sent
@@ -74,7 +94,17 @@ class SimulatedFaults(Faults):
         try:
             return super().call(service, name, through, acts=acts, settle=settled)
         except NotThereError as answer:
+            self._answered()
             return cast("T", answer.answer)
+
+    def _sent(self, label: str) -> Sent:
+        sim, process = self.sim, self.process
+        read_at = sim.last_read(process.holder) if label in REMOVALS else None
+        last = sim.trail.last_by.get(process.holder)
+        named = last.target if last is not None else None
+        target = next((each for each in process.targets if each.name == named), None)
+        now = sim.hub.now()
+        return Sent(process.holder, now, process.clock.now(), read_at, last, target)
 
     def _answered(self) -> None:
         self.sim.judge.check()
@@ -82,14 +112,31 @@ class SimulatedFaults(Faults):
         if self.process.doomed:
             raise ProcessDeath
 
+    def _oddly(self, service: str, name: str, *, acts: bool) -> None:
+        """Fail or disturb this one call, as only the simulator does."""
+        match self.odd:
+            case "malformed" | "cut" if not acts:
+                status = 200 if self.odd == "malformed" else 403
+                raise Transient(service, name, "the answer cannot be understood", status=status)
+            case "unsaid":
+                raise _slower(service, name, None)
+            case "daily":
+                raise _slower(service, name, _until_midnight(self.now()))
+            case "not_there" if name in ("disable", "enable"):
+                raise Refused(service, name, "not found", status=404)
+            case "not_there":
+                raise NotThereError(None)
+            case "conflict":
+                self.sim.stranger_writes(self.process)
+
     def _weathered(self, service: str, name: str, *, acts: bool = False) -> None:
         """Fail a call where a condition that lasts says so."""
         for what, _ in self.sim.current_weather():
-            error = _ill(what, service, name, acts=acts)
+            error = _ill(what, service, name, self.now(), acts=acts)
             if isinstance(error, NotThereError) and name == "list":
                 self.sim.judge.blind.add(self.process.holder)
             if error is not None:
-                self.sim.hits[f"{service}.{name}", what] += 1
+                self.sim.felt(what)
                 raise error
 
 
@@ -101,7 +148,17 @@ class NotThereError(RotatorError):
         self.answer = answer
 
 
-def _ill(what: str, service: str, name: str, *, acts: bool) -> RotatorError | None:
+def _slower(service: str, name: str, wait: float | None) -> Transient:
+    pauses = service == "openrouter"
+    return Transient(service, name, "slower", status=429, retry_after=wait, pauses_writes=pauses)
+
+
+def _until_midnight(now: datetime) -> float:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return (midnight - now).total_seconds()
+
+
+def _ill(what: str, service: str, name: str, now: datetime, *, acts: bool) -> RotatorError | None:
     """Return what a call raises under a condition, or None where that does not concern it."""
     if service == "audit":
         return AuditUnavailable(f"{name}: disk full") if what == "audit_down" else None
@@ -112,20 +169,19 @@ def _ill(what: str, service: str, name: str, *, acts: bool) -> RotatorError | No
         case "401" if managing:
             return Unauthorised(service, name, "refused", status=401)
         case "403" if name == "whoami_management":
-            return Unauthorised(service, name, "refused", status=401)
+            return Unauthorised(service, name, "refused", status=403)
         case "403" if managing:
             return Refused(service, name, "forbidden", status=403)
         case "403_writes" if acts:
             return Refused(service, name, "forbidden", status=403)
-        case "404" if name in ("get", "list"):
-            return NotThereError(None if name == "get" else ())
+        case "404" if name in ("get", "list", "delete"):
+            return NotThereError(() if name == "list" else None)
         case "404" if acts:
             return Refused(service, name, "not found", status=404)
+        case "429_daily":
+            return _slower(service, name, _until_midnight(now))
         case "429" | "429_long" | "429_unsaid" if acts:
-            wait = {"429": 7.0, "429_long": 3600.0}.get(what)
-            return Transient(
-                service, name, "slower", status=429, retry_after=wait, pauses_writes=True
-            )
+            return _slower(service, name, {"429": 7.0, "429_long": 3600.0}.get(what))
         case "openrouter_down":
             return Transient(service, name, "bad gateway", status=502)
         case "list_fails" if name == "list":
@@ -137,13 +193,86 @@ def _ill(what: str, service: str, name: str, *, acts: bool) -> RotatorError | No
 
 def _ill_vault(what: str, name: str, *, acts: bool) -> RotatorError | None:
     match what:
-        case "vault_down":
+        case "vault_sealed":
             return Transient("vault", name, "sealed", status=503)
+        case "vault_standby" if acts:
+            return Transient("vault", name, "standby", status=473)
         case "vault_read_only" if acts:
             return Transient("vault", name, "read-only", status=500)
         case "vault_forbids" if acts:
             return Refused("vault", name, "permission denied", status=403)
     return None
+
+
+class SimulatedAccount(FakeAccount):
+    """An account that remembers for some seconds how its keys were, for stale looks."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(now)
+        self.changes = 0
+        self._undo: deque[tuple[datetime, str, IssuedKey | None]] = deque(maxlen=64)
+
+    def make(self, new: NewKey) -> MintedKey:
+        minted = super().make(new)
+        self.changes += 1
+        self._undo.append((self.now(), minted.key.hash, None))
+        return minted
+
+    def change(self, key_hash: str, **fields: object) -> IssuedKey:
+        before = self.keys[key_hash]
+        after = super().change(key_hash, **fields)
+        if (before.disabled, before.name) != (after.disabled, after.name):
+            self.changes += 1
+            self._undo.append((self.now(), key_hash, before))
+        return after
+
+    def remove(self, key_hash: str) -> None:
+        before = self.keys.get(key_hash)
+        super().remove(key_hash)
+        if before is not None:
+            self.changes += 1
+            self._undo.append((self.now(), key_hash, before))
+
+    def as_of(self, at: datetime) -> dict[str, IssuedKey]:
+        """Return the keys as they were some seconds ago; of their use the newest is told."""
+        keys = dict(self.keys)
+        for changed_at, key_hash, before in reversed(self._undo):
+            if changed_at <= at:
+                break
+            if before is None:
+                keys.pop(key_hash, None)
+            else:
+                keys[key_hash] = before
+        return keys
+
+
+class SimulatedIssuer(FakeIssuer):
+    """OpenRouter as one process sees it: a look may be some seconds old."""
+
+    def __init__(self, sim: Simulation, faults: SimulatedFaults) -> None:
+        super().__init__(sim.account, faults)
+        self._sim = sim
+        self._shown = faults
+
+    def list_keys(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
+        return self._call("list", lambda: self._listed(workspaces))
+
+    def _listed(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
+        keys = self._keys()
+        wanted = {None, *workspaces}
+        return tuple(each for each in keys.values() if each.workspace_id in wanted)
+
+    def get(self, key_hash: str) -> IssuedKey | None:
+        return self._call("get", lambda: self._keys().get(key_hash))
+
+    def _keys(self) -> dict[str, IssuedKey]:
+        sim = self._sim
+        weather = sim.is_on("stale_account")
+        if weather:
+            sim.felt("stale_account")
+        if weather or self._shown.odd == "stale":
+            return sim.account.as_of(sim.hub.now() - STALE_BY)
+        return sim.account.keys
 
 
 class View:
@@ -160,10 +289,13 @@ class View:
         """Return the versions that a read shows."""
         sim = self._sim
         versions, as_of = self._vault.paths.get(path), sim.hub.now()
-        if sim.weather and sim.is_on("stale_reads"):
-            as_of -= STALE_BY
-            versions = [each for each in versions or () if each.created_time <= as_of]
-            sim.hits["vault.read", "stale_reads"] += 1
+        if sim.weather or self._process.faults.odd is not None:
+            lagging = [each for each in ("stale_reads", "vault_standby") if sim.is_on(each)]
+            for each in lagging:
+                sim.felt(each)
+            if lagging or self._process.faults.odd == "stale":
+                as_of -= STALE_BY
+                versions = [each for each in versions or () if each.created_time <= as_of]
         if self.reading == path:
             sim.judge.seen[self._process.holder, path] = as_of
         return versions

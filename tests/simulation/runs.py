@@ -1,18 +1,39 @@
-"""Many seeds: run each, shrink what fails, and tell what was covered."""
+"""Many seeds: run them on several processes, shrink what fails, and tell what was covered."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tests.engine.promises import BrokenPromiseError
-from tests.fakes.faults import Kind
 from tests.simulation.life import Simulation
-from tests.simulation.scenario import ACTS, CALLS, Scenario, scenario
+from tests.simulation.scenario import (
+    CELLS,
+    CONDITIONS,
+    FAULTS,
+    STEPS,
+    Scenario,
+    possible,
+    scenario,
+)
+
+AT_ONCE = 25
+"""How many seeds a worker is given at a time."""
+
+SHRUNK_AT_ONCE = 2
+"""How many failing seeds of those are shrunk and told in full; the rest are named."""
+
+MOST_FAILURES = 200
+"""After as many failures a run ends early."""
+
+ENOUGH_FOR_ALL = 2000
+"""From as many seeds on, a cell of the table that stays empty is a failure of the run."""
 
 _LINES = 60
 
@@ -25,11 +46,14 @@ class Totals:
         seeds: how many were run.
         calls: port calls.
         rotations: keys that were published after a first one.
-        struck: troubles that came to pass.
+        struck: faults, conditions and hands that came.
         passes: reconciliations.
+        most_passes: how many a target needed at most to come to rest.
         key_days: days that keys lived, together.
         seconds: how long it took.
-        hits: by step and trouble, how often that came to pass.
+        cpu: seconds of processors.
+        hits: by step and fault, how often that came to pass.
+        conditions: by name, how often one made a difference.
         failures: the reports of the seeds that failed.
     """
 
@@ -38,35 +62,94 @@ class Totals:
     rotations: int = 0
     struck: int = 0
     passes: int = 0
+    most_passes: int = 0
     key_days: float = 0.0
     seconds: float = 0.0
+    cpu: float = 0.0
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    conditions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
-    def add(self, sim: Simulation) -> None:
+    def live(self, sim: Simulation) -> None:
         """Count one life."""
         self.seeds += 1
         self.calls += sim.calls
         self.struck += sim.struck
-        self.passes += sim.passes
+        self.passes += sim.passes.total()
+        self.most_passes = max(self.most_passes, sim.most_passes)
         self.rotations += sim.rotations()
         self.key_days += sim.hub.elapsed * len(sim.scenario.targets) / 86400
         self.hits.update(sim.hits)
+        self.conditions.update(sim.conditions)
+
+    def add(self, other: Totals) -> None:
+        """Count what other seeds came to."""
+        self.seeds += other.seeds
+        self.calls += other.calls
+        self.struck += other.struck
+        self.passes += other.passes
+        self.most_passes = max(self.most_passes, other.most_passes)
+        self.rotations += other.rotations
+        self.key_days += other.key_days
+        self.cpu += other.cpu
+        self.hits.update(other.hits)
+        self.conditions.update(other.conditions)
+        self.failures += other.failures
+
+    def empty(self) -> list[str]:
+        """Return the cells of the table, and the conditions, that never came to pass."""
+        cells = [f"{step}: {fault}" for step, fault in CELLS if not self.hits[step, fault]]
+        return cells + [what for _, what in CONDITIONS if not self.conditions[what]]
+
+    def passed(self) -> bool:
+        """Tell whether no seed failed, and enough seeds left no cell empty."""
+        return not self.failures and (self.seeds < ENOUGH_FOR_ALL or not self.empty())
 
 
-def run(seeds: Iterable[int]) -> Totals:
-    """Run seeds, and shrink those that fail."""
-    logging.disable(logging.CRITICAL)
+def run(
+    seeds: range, *, workers: int = 1, progress: Callable[[Totals, int], None] = lambda *_: None
+) -> Totals:
+    """Run seeds, in their order, and shrink those that fail.
+
+    Args:
+        seeds: which.
+        workers: on how many processes.
+        progress: called from time to time with the totals so far and how many seeds are left.
+    """
     totals, began = Totals(), time.monotonic()
+    for some in _shared_out(seeds, workers):
+        totals.add(some)
+        totals.seconds = time.monotonic() - began
+        progress(totals, len(seeds) - totals.seeds)
+        if len(totals.failures) >= MOST_FAILURES:
+            break
+    return totals
+
+
+def _shared_out(seeds: range, workers: int) -> Iterator[Totals]:
+    """Yield what each few seeds came to, in the order of the seeds."""
+    parts = [seeds[first : first + AT_ONCE] for first in range(0, len(seeds), AT_ONCE)]
+    if workers == 1:
+        yield from map(run_some, parts)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(run_some, parts)
+
+
+def run_some(seeds: range) -> Totals:
+    """Run a few seeds in this process."""
+    logging.disable(logging.CRITICAL)
+    totals, began = Totals(), time.process_time()
     try:
         for seed in seeds:
             sim, error = lived(scenario(seed))
-            totals.add(sim)
+            totals.live(sim)
             if error is not None:
-                totals.failures.append(report(seed))
+                shrink = len(totals.failures) < SHRUNK_AT_ONCE
+                totals.failures.append(report(seed) if shrink else _named(seed, error))
     finally:
         logging.disable(logging.NOTSET)
-    totals.seconds = time.monotonic() - began
+    totals.cpu = time.process_time() - began
     return totals
 
 
@@ -95,13 +178,16 @@ def shrunk(life: Scenario) -> Scenario:
     return life
 
 
+def _named(seed: int, error: Exception | None) -> str:
+    name = "" if isinstance(error, BrokenPromiseError) else f"{type(error).__name__}: "
+    return f"seed {seed}: {name}{error}\n  replay: make simulate SEEDS=1 FIRST={seed}"
+
+
 def report(seed: int) -> str:
     """Return what a person needs to understand a failing seed."""
     life = shrunk(scenario(seed))
     sim, error = lived(life)
-    name = "" if isinstance(error, BrokenPromiseError) else f"{type(error).__name__}: "
-    lines = [f"seed {seed}: {name}{error}", f"  replay: make simulate SEEDS=1 FIRST={seed}"]
-    lines += [f"  needs: {each}" for each in life.troubles]
+    lines = [_named(seed, error), *(f"  needs: {each}" for each in life.troubles)]
     lines += [
         f"  {at:10.1f} {who:12} {what} {more}".rstrip()
         for at, who, what, more in sim.history[-_LINES:]
@@ -109,61 +195,52 @@ def report(seed: int) -> str:
     return "\n".join(lines)
 
 
+def tell_progress(totals: Totals, left: int) -> None:
+    """Write one line about a run that goes on to standard error, over the one before."""
+    speed = totals.seeds / max(totals.seconds, 0.001)
+    line = (
+        f"\r{totals.seeds} seeds, {len(totals.failures)} failed, {speed:.1f} seeds/s, "
+        f"{timedelta(seconds=round(left / speed))} left "
+    )
+    sys.stderr.write(line if left else line + "\n")
+    sys.stderr.flush()
+
+
 def told(totals: Totals) -> str:
     """Return the totals in words, with the table of what befell which step."""
     seeds = max(totals.seeds, 1)
-    years = totals.key_days / 365.25
-    first = (
-        f"{totals.seeds} seeds in {timedelta(seconds=round(totals.seconds))}: "
+    averages = (
         f"{totals.calls / seeds:.0f} port calls, {totals.rotations / seeds:.1f} rotations, "
-        f"{totals.struck / seeds:.1f} faults and hands, "
-        f"{totals.passes / seeds:.0f} passes a seed; {years:.1f} key-years"
+        f"{totals.struck / seeds:.1f} faults and hands, {totals.passes / seeds:.0f} passes, "
+        f"{1000 * totals.cpu / seeds:.0f} ms of a processor"
     )
-    empty = f"empty cells: {', '.join(holes(totals.hits)) or 'none'}"
-    return "\n".join((first, "", *table(totals.hits), "", empty))
+    took = timedelta(seconds=round(totals.seconds))
+    lines = [
+        f"{totals.seeds} seeds in {took}, {totals.key_days / 365.25:.1f} key-years",
+        f"a seed on average: {averages}",
+        f"at most {totals.most_passes} passes until a target came to rest",
+        "",
+        *table(totals.hits),
+        "",
+        "conditions (calls that felt them), hands and clocks:",
+        *_columns([f"{what:22}{totals.conditions[what]:7}" for _, what in CONDITIONS]),
+        "",
+        f"empty: {', '.join(totals.empty()) or 'none'}",
+        f"{len(totals.failures)} failed",
+    ]
+    return "\n".join(lines)
 
 
 def table(hits: Counter[tuple[str, str]]) -> list[str]:
-    """Return the table of hits by step and fault, a row for each step, and one line for the rest."""
-    kinds = [str(each) for each in Kind]
-    steps = sorted({step for step, what in hits if what in kinds} | set(CALLS) - _SPLIT)
-    width = max(len(each) for each in steps)
-    lines = [" " * width + "  " + " ".join(f"{each[:9]:>9}" for each in kinds)]
-    for step in steps:
-        cells = (_cell(hits, step, kind) for kind in kinds)
-        lines.append(f"{step:{width}}  " + " ".join(f"{each:>9}" for each in cells))
-    others: Counter[str] = Counter()
-    for (_, what), count in hits.items():
-        if what not in kinds:
-            others[what] += count
-    lines += ["", "hands, conditions (by calls) and steps of clocks:"]
-    lines += [f"  {what:24} {count:8}" for what, count in sorted(others.items())]
+    """Return the table of hits by step and fault: a row for each step, "-" where nothing can be."""
+    width = max(map(len, STEPS))
+    lines = [" " * width + " " + " ".join(f"{each[:6]:>6}" for each in FAULTS)]
+    for step in STEPS:
+        cells = (str(hits[step, each]) if possible(step, each) else "-" for each in FAULTS)
+        lines.append(f"{step:{width}} " + " ".join(f"{each:>6}" for each in cells))
     return lines
 
 
-_SPLIT = frozenset({"vault.write", "vault.write_ledger"})
-# Their rows are told apart by what is written.
-
-
-def _cell(hits: Counter[tuple[str, str]], step: str, kind: str) -> str:
-    return str(hits[step, kind]) if _possible(step, kind) else "-"
-
-
-def _possible(step: str, kind: str) -> bool:
-    """Tell whether a fault means anything at a step."""
-    call = step.split(" ", maxsplit=1)[0]
-    delayed = kind in (Kind.LATE, Kind.VERY_LATE)
-    return not delayed or (call in ACTS and call != "audit.append")
-
-
-def holes(hits: Counter[tuple[str, str]]) -> list[str]:
-    """Return the calls that some fault never befell."""
-    found: Counter[tuple[str, str]] = Counter()
-    for (step, what), count in hits.items():
-        found[step.split(" ")[0], what] += count
-    return [
-        f"{call}: {kind}"
-        for call in CALLS
-        for kind in Kind
-        if _possible(call, kind) and not found[call, kind]
-    ]
+def _columns(cells: list[str]) -> list[str]:
+    """Return cells in lines of three."""
+    return ["  " + "   ".join(cells[first : first + 3]) for first in range(0, len(cells), 3)]

@@ -23,23 +23,43 @@ from rotator.core.target import (
 from tests.engine.promises import FIELD
 from tests.fakes.faults import Kind
 
-CALLS = {
-    "openrouter.create": 6,
+STEPS = {
+    "audit.append": 150,
+    "openrouter.create": 4,
     "openrouter.get": 25,
     "openrouter.list": 12,
-    "openrouter.whoami": 6,
+    "openrouter.whoami": 5,
     "openrouter.whoami_management": 1,
-    "openrouter.disable": 5,
+    "openrouter.disable": 3,
     "openrouter.enable": 1,
-    "openrouter.delete": 5,
-    "vault.read": 40,
+    "openrouter.delete": 3,
+    "vault.read": 25,
     "vault.metadata": 60,
-    "vault.write": 6,
     "vault.read_ledger": 60,
-    "vault.write_ledger": 50,
-    "audit.append": 150,
+    "vault.write (secret.publish)": 3,
+    "vault.write (secret.fence)": 1,
+    "vault.write_ledger (create)": 1,
+    "vault.write_ledger (claim)": 9,
+    "vault.write_ledger (promote)": 3,
+    "vault.write_ledger (look)": 5,
+    "vault.write_ledger (disabled)": 3,
+    "vault.write_ledger (removed)": 3,
+    "vault.write_ledger (take_over)": 1,
+    "vault.write_ledger (abandon)": 1,
+    "vault.write_ledger (renew_claim)": 1,
+    "vault.write_ledger (drop_claim)": 1,
+    "vault.write_ledger (retire_keys)": 1,
+    "vault.write_ledger (value_seen)": 1,
+    "vault.write_ledger (failure)": 1,
+    "vault.write_ledger (retire)": 1,
 }
-"""Every port call, with about how often it is made in one life."""
+"""The rows of the table: every port call, with about how often it is made in a short life.
+
+Writes are told apart by what is written. Each seed aims at one cell, the next seed at the next.
+"""
+
+RARE = tuple(step for step, often in STEPS.items() if often <= 9)
+"""Steps in which most can be lost."""
 
 ACTS = frozenset(
     {
@@ -49,40 +69,67 @@ ACTS = frozenset(
         "openrouter.delete",
         "vault.write",
         "vault.write_ledger",
-        "audit.append",
     }
 )
 
-RARE = {
-    "openrouter.create": 6,
-    "openrouter.disable": 4,
-    "openrouter.delete": 4,
-    "openrouter.enable": 1,
-    "openrouter.whoami_management": 2,
-    "vault.write (secret.publish)": 5,
-    "vault.write (secret.fence)": 1,
-    "vault.write_ledger (claim)": 12,
-    "vault.write_ledger (promote)": 5,
-    "vault.write_ledger (disabled)": 3,
-    "vault.write_ledger (removed)": 3,
-    "vault.write_ledger (take_over)": 1,
-    "vault.write_ledger (abandon)": 1,
-    "vault.write_ledger (renew_claim)": 1,
-    "vault.write_ledger (drop_claim)": 1,
-    "vault.write_ledger (retire_keys)": 1,
-    "vault.write_ledger (value_seen)": 2,
-}
-"""Steps in which most can be lost, with about how often they come in one life."""
+ODD = ("malformed", "cut", "unsaid", "daily", "stale", "not_there", "conflict")
+"""Faults of one call that only the simulator has, each as the adapters hand it on.
 
-LEADS: dict[str, tuple[Literal["fault", "weather", "hand"], str, str]] = {
-    "openrouter.enable": ("hand", "paste_back", "vault.write_ledger (disabled)"),
-    "openrouter.whoami_management": ("weather", "401", "openrouter.create"),
-    "vault.write (secret.fence)": ("fault", Kind.DIE_AFTER, "openrouter.create"),
-    "vault.write_ledger (take_over)": ("fault", Kind.UNSETTLED, "openrouter.create"),
-    "vault.write_ledger (abandon)": ("fault", Kind.NO_EFFECT_LOST, "openrouter.create"),
-    "vault.write_ledger (renew_claim)": ("hand", "other_field", "openrouter.whoami"),
-    "vault.write_ledger (retire_keys)": ("fault", Kind.VERY_LATE, "vault.write"),
-    "vault.write_ledger (drop_claim)": ("fault", Kind.REFUSED, "openrouter.disable"),
+* malformed: HTML, or JSON that is cut. Of a change it is known only that it was answered.
+* cut: a 4xx cut half way. Nothing happened, but nobody can know that.
+* unsaid, daily: a 429 without ``Retry-After``, and one that lasts until 00:00 UTC.
+* stale: what was true some seconds ago.
+* not_there: a 404 that is not true.
+* conflict: a stranger writes right before the write.
+"""
+
+FAULTS = (*map(str, Kind), *ODD)
+
+_ERRORS = frozenset(map(str, (Kind.LIMITED, Kind.REFUSED, Kind.FORBIDDEN, Kind.UNAUTHORISED)))
+_UNKNOWNS = frozenset(map(str, (Kind.UNSETTLED, Kind.NO_EFFECT_LOST)))
+_DELAYS = frozenset(map(str, (Kind.LATE, Kind.VERY_LATE)))
+_OTHERS = {
+    "daily": "openrouter.",
+    "stale": "openrouter.get openrouter.list vault.read vault.metadata vault.read_ledger",
+    "not_there": "openrouter.get openrouter.disable openrouter.enable openrouter.delete "
+    "openrouter.whoami",
+    "conflict": "vault.write vault.write_ledger",
+}
+
+
+def possible(step: str, fault: str) -> bool:
+    """Tell whether a fault differs at a step from every other."""
+    call = step.split(" ", maxsplit=1)[0]
+    if call == "audit.append":
+        return fault not in _ERRORS | _DELAYS | {*ODD} | {Kind.UNSETTLED}
+    if fault in _DELAYS:
+        return call in ACTS
+    if call not in ACTS and fault in _UNKNOWNS:
+        return False
+    if fault == "daily":
+        return call.startswith("openrouter.")
+    if step.endswith("(create)") and fault == "conflict":
+        return False
+    return call in _OTHERS[fault].split() if fault in _OTHERS else True
+
+
+CELLS = tuple((step, fault) for step in STEPS for fault in FAULTS if possible(step, fault))
+"""The cells of the table."""
+
+LEADS: dict[str, tuple[tuple[Literal["fault", "weather", "hand"], str, str], ...]] = {
+    "openrouter.enable": (("hand", "paste_back", "vault.write_ledger (disabled)"),),
+    "openrouter.whoami_management": (("weather", "401", "openrouter.create"),),
+    "vault.write (secret.fence)": (("fault", Kind.DIE_AFTER, "openrouter.create"),),
+    "vault.write_ledger (take_over)": (("fault", Kind.UNSETTLED, "openrouter.create"),),
+    "vault.write_ledger (abandon)": (("fault", Kind.NO_EFFECT_LOST, "openrouter.create"),),
+    "vault.write_ledger (renew_claim)": (("hand", "other_field", "openrouter.whoami"),),
+    "vault.write_ledger (retire_keys)": (
+        ("fault", Kind.VERY_LATE, "vault.write (secret.publish)"),
+    ),
+    "vault.write_ledger (drop_claim)": (("fault", Kind.REFUSED, "openrouter.disable"),),
+    "vault.write_ledger (value_seen)": (("hand", "paste_back", "vault.write_ledger (disabled)"),),
+    "vault.write_ledger (failure)": (("fault", Kind.ERROR, "openrouter.get"),),
+    "vault.write_ledger (retire)": (("hand", "retire", "vault.write_ledger (promote)"),),
 }
 """What leads to a step that an undisturbed life never comes to."""
 
@@ -91,6 +138,7 @@ WHERE = {
     "new_keys_refused": ("openrouter.create",),
     "nobody_let_in": ("openrouter.create", "openrouter.whoami"),
     "list_fails": ("openrouter.list",),
+    "stale_account": ("openrouter.list", "openrouter.get", "openrouter.disable"),
     "404": ("openrouter.list", "openrouter.get"),
     "403_writes": ("openrouter.create", "openrouter.disable", "openrouter.delete"),
     "429": ("openrouter.create", "openrouter.disable"),
@@ -105,6 +153,11 @@ WHERE = {
     ),
     "enable_old": ("openrouter.delete", "vault.write_ledger (disabled)"),
     "other_field": ("openrouter.whoami", "vault.write (secret.publish)"),
+    "rewrite_secret": ("openrouter.whoami", "vault.write (secret.publish)"),
+    "ledger_rewritten": ("openrouter.create", "vault.write_ledger (claim)"),
+    "rollback": ("vault.write_ledger (promote)", "vault.write_ledger (disabled)"),
+    "spend": ("openrouter.create", "vault.write_ledger (promote)"),
+    "suspend": ("openrouter.create", "openrouter.disable", "vault.write_ledger (claim)"),
 }
 """Where some conditions and hands matter most."""
 
@@ -116,12 +169,15 @@ WEATHERS = (
     "429",
     "429_long",
     "429_unsaid",
+    "429_daily",
     "openrouter_down",
     "list_fails",
+    "stale_account",
     "nobody_let_in",
     "new_keys_lag",
     "new_keys_refused",
-    "vault_down",
+    "vault_sealed",
+    "vault_standby",
     "vault_read_only",
     "vault_forbids",
     "audit_down",
@@ -130,42 +186,56 @@ WEATHERS = (
 
 HANDS = (
     "paste_back",
-    "paste_back",
-    "paste_back",
     "paste_foreign",
     "paste_console_key",
     "other_field",
-    "other_field",
-    "other_field",
+    "rewrite_secret",
     "remove_field",
     "delete_secret",
     "recreate_secret",
     "recreate_same_version",
+    "recreate_higher",
     "disable_served",
     "disable_old",
     "enable_old",
     "delete_served",
     "delete_old",
     "rename_key",
+    "spend",
     "ledger_deleted",
     "ledger_rolled_back",
     "ledger_corrupted",
-    "rotate",
+    "ledger_rewritten",
     "rotate",
     "rotate_all",
     "compromised",
     "overwrite_foreign",
     "rollback",
-    "rollback",
     "hold",
     "release",
     "retire",
     "kill",
-    "kill",
+    "suspend",
+    "remove_target",
+    "add_target",
+    "change_policy",
 )
 
+OFTEN = ("paste_back", "paste_back", "other_field", "other_field", "rotate", "rollback", "kill")
+"""Hands that come more often than the rest."""
+
+CLOCKS = ("step", "restart")
+"""A clock that is set anew while its process runs, or before the process is started again."""
+
+CONDITIONS = (
+    *(("weather", what) for what in WEATHERS),
+    *(("hand", what) for what in HANDS),
+    *(("clock", what) for what in CLOCKS),
+)
+"""What is no fault of one call; each seed has one of them at least, the next seed the next."""
+
 SPANS = (3, 5, 30, 120, 200, 240, 290, 310, 600, 1800, 3600, 18000)
-STEPS = (3600, -3600, 86400, -86400, 240, -240, 7200, 400, -400)
+CLOCK_STEPS = (3600, -3600, 86400, -86400, 240, -240, 7200, 400, -400)
 STARTS = (
     datetime(2026, 3, 1, 12, tzinfo=UTC),
     datetime(2026, 3, 28, 18, tzinfo=UTC),
@@ -175,6 +245,8 @@ STARTS = (
 )
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 EVERY_DAY = frozenset(range(7))
+_LONG_ENOUGH = timedelta(hours=30)
+"""A key that expires is rotated before it does, were all replicas away for a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,18 +313,18 @@ def scenario(seed: int) -> Scenario:
     """Return the life that a seed decides."""
     rng = random.Random(f"{seed}/scenario")
     start = rng.choice(STARTS)
-    replicas = rng.choice((1, 1, 2, 2, 3))
-    count = rng.choice((1, 1, 1, 2, 2, 3))
-    shared = _policy(rng, start)
+    replicas = rng.choice((1, 1, 1, 2, 2, 3))
+    count = rng.choice((1, 1, 1, 1, 2, 2, 3))
+    shared = policy_for(rng, start)
     targets = []
     for number in range(count):
-        policy = shared if rng.random() < 0.5 else _policy(rng, start)
+        policy = shared if rng.random() < 0.5 else policy_for(rng, start)
         targets.append(_target(rng, number, policy))
     caches = tuple(_cache(rng, each.policy) for each in targets)
     periods = max(_period(each.policy) for each in targets)
-    lasts = 2.7 * periods.total_seconds()
+    lasts = (3.2 if count == 1 else 2.4) * periods.total_seconds()
     skews = tuple(rng.choice((0.0, 0.0, 2.0, -30.0, 150.0, -149.0)) for _ in range(replicas))
-    troubles = _troubles(rng, count, replicas)
+    troubles = _troubles(rng, seed, count, replicas)
     resync = rng.choice((3600.0, 7200.0, 10800.0))
     timeout = timedelta(seconds=rng.choice((120, 300)))
     return Scenario(
@@ -264,9 +336,10 @@ def _period(policy: Policy) -> timedelta:
     return policy.every or timedelta(hours=6)
 
 
-def _policy(rng: random.Random, start: datetime) -> Policy:
+def policy_for(rng: random.Random, start: datetime) -> Policy:
+    """Return a policy with short waits."""
     minute = timedelta(minutes=1)
-    quiet = rng.choice((1, 5, 10)) * minute
+    quiet = rng.choice((2, 5, 10)) * minute
     drain = Drain(
         quiet_for=quiet,
         deadline=rng.choice((30, 120)) * minute,
@@ -304,7 +377,7 @@ def _target(rng: random.Random, number: int, policy: Policy) -> Target:
             KeySettings(),
             KeySettings(limit=50.0, limit_reset="daily"),
             KeySettings(limit=20.0),
-            KeySettings(expires_in=timedelta(days=3)),
+            KeySettings(expires_in=_LONG_ENOUGH + _period(policy) + policy.grace),
         )
     )
     return Target(f"app{number}", SecretRef(f"secret/app{number}", FIELD), policy, key)
@@ -316,48 +389,58 @@ def _cache(rng: random.Random, policy: Policy) -> timedelta:
     return rng.choice((timedelta(), grace / 2, grace / 2, grace * 2, grace + deadline * 2))
 
 
-def _troubles(rng: random.Random, targets: int, replicas: int) -> list[Trouble]:
-    troubles: list[Trouble] = []
-    for _ in range(rng.choice((2, 3, 4, 5, 6))):
-        troubles += _faults(rng)
-    for _ in range(rng.choice((0, 0, 1, 1, 2))):
-        what = rng.choice(WEATHERS)
-        seconds = rng.choice((10, 60, 300, 900, 3600))
-        troubles.append(Trouble("weather", what, *_moment(rng, what), seconds))
-    for _ in range(rng.choice((0, 1, 1, 2, 3, 4))):
-        what = rng.choice(HANDS)
-        target, replica = rng.randrange(targets), rng.randrange(replicas)
-        moment, seconds = _moment(rng, what), rng.choice(SPANS)
-        troubles.append(Trouble("hand", what, *moment, seconds, target, replica))
-    for _ in range(rng.choice((0, 0, 0, 1))):
-        moment, replica = _moment(rng), rng.randrange(replicas)
-        troubles.append(Trouble("clock", "step", *moment, rng.choice(STEPS), 0, replica))
+def _troubles(rng: random.Random, seed: int, targets: int, replicas: int) -> list[Trouble]:
+    """Return what goes wrong: one cell of the table and one condition by the seed's number."""
+    aimed, fault = CELLS[seed % len(CELLS)]
+    troubles = _fault(rng, aimed, fault, 1 if STEPS[aimed] == 1 else rng.randint(1, STEPS[aimed]))
+    for _ in range(rng.choice((0, 1, 2, 3, 4))):
+        step = rng.choice(RARE) if rng.random() < 0.5 else rng.choice(tuple(STEPS))
+        fault = rng.choice([each for each in FAULTS if possible(step, each)])
+        troubles += _fault(rng, step, fault, rng.randint(1, STEPS[step]))
+    chosen = [CONDITIONS[seed % len(CONDITIONS)]]
+    for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
+        drawn = rng.random()
+        if drawn < 0.25:
+            chosen.append(("weather", rng.choice(WEATHERS)))
+        elif drawn < 0.95:
+            chosen.append(("hand", rng.choice(HANDS + OFTEN)))
+        else:
+            chosen.append(("clock", rng.choice(CLOCKS)))
+    for sort, what in chosen:
+        troubles.append(
+            _condition(rng, sort, what, rng.randrange(targets), rng.randrange(replicas))
+        )
     rng.shuffle(troubles)
     return troubles
 
 
+def _condition(rng: random.Random, sort: str, what: str, target: int, replica: int) -> Trouble:
+    call, number = _moment(rng, what)
+    match sort:
+        case "weather":
+            long = (10, 60, 300, 900) if what in ("401", "403", "404") else (10, 60, 300, 900, 3600)
+            return Trouble("weather", what, call, number, rng.choice(long))
+        case "clock":
+            return Trouble("clock", what, call, number, rng.choice(CLOCK_STEPS), 0, replica)
+        case _:
+            spans = (18000, 40000, 90000) if what == "suspend" else SPANS
+            return Trouble("hand", what, call, number, rng.choice(spans), target, replica)
+
+
 def _moment(rng: random.Random, what: str = "") -> tuple[str, int]:
-    drawn = rng.random()
     if what in WHERE and rng.random() < 0.7:
         call = rng.choice(WHERE[what])
-        return call, rng.randint(1, {**CALLS, **RARE}[call])
-    if drawn < 0.25:
-        return "", rng.randint(1, 600)
-    calls = CALLS if drawn < 0.5 else RARE
-    call = rng.choice(tuple(calls))
-    return call, rng.randint(1, calls[call])
+        return call, rng.randint(1, STEPS[call])
+    drawn = rng.random()
+    if drawn < 0.3:
+        return "", rng.randint(1, 400)
+    call = rng.choice(tuple(STEPS) if drawn < 0.5 else RARE)
+    return call, rng.randint(1, STEPS[call])
 
 
-def _faults(rng: random.Random) -> list[Trouble]:
+def _fault(rng: random.Random, step: str, fault: str, number: int) -> list[Trouble]:
     """Return a fault, and where its step needs one, the trouble that leads to it."""
-    calls = CALLS if rng.random() < 0.5 else RARE
-    call = rng.choice(tuple(calls))
-    kinds = [*Kind, Kind.SLOW, Kind.SLOW_AFTER]
-    if call.split(" ")[0] not in ACTS or call == "audit.append":
-        kinds = [each for each in kinds if each not in (Kind.LATE, Kind.VERY_LATE)]
-    number, span = rng.randint(1, calls[call]), rng.choice(SPANS)
-    found = [Trouble("fault", rng.choice(kinds), call, number, span)]
-    if call in LEADS:
-        sort, what, where = LEADS[call]
-        found.append(Trouble(sort, what, where, rng.randint(1, 3), rng.choice(SPANS)))
+    found = [Trouble("fault", fault, step, number, rng.choice(SPANS))]
+    for sort, what, where in LEADS.get(step, ()):
+        found.append(Trouble(sort, what, where, rng.randint(1, 2), rng.choice(SPANS[:-1])))
     return found
