@@ -33,9 +33,15 @@ def locked(text: str) -> dict[str, tuple[str, list[str]]]:
     return found
 
 
+def first(each: Distribution, field: str) -> str:
+    """Return a field of a distribution's metadata, or nothing."""
+    values: list[str] = each.metadata.get_all(field) or [""]
+    return values[0].strip()
+
+
 def component(each: Distribution, hashes: list[str]) -> dict[str, Any]:
     """Return one distribution as a component; its hashes are those of the files a lock allows."""
-    name, meta = normal(each.name), each.metadata
+    name = normal(each.name)
     purl = f"pkg:pypi/{name}@{each.version}"
     entry: dict[str, Any] = {
         "type": "application" if name == OURS else "library",
@@ -44,14 +50,16 @@ def component(each: Distribution, hashes: list[str]) -> dict[str, Any]:
         "version": each.version,
         "purl": purl,
     }
-    if expression := meta.get("License-Expression"):
+    if expression := first(each, "License-Expression"):
         entry["licenses"] = [{"expression": expression}]
     elif classifiers := [
         line.rpartition(" :: ")[2]
-        for line in meta.get_all("Classifier") or []
+        for line in each.metadata.get_all("Classifier") or []
         if line.startswith("License :: OSI Approved :: ")
     ]:
         entry["licenses"] = [{"license": {"name": classifier}} for classifier in classifiers]
+    elif (told := first(each, "License")) and "\n" not in told:
+        entry["licenses"] = [{"license": {"name": told}}]
     if hashes:
         entry["externalReferences"] = [
             {
@@ -94,5 +102,5 @@ def document(lock: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(document(Path(sys.argv[1]).read_text(encoding="utf-8")), sys.stdout, indent=1)
-    print()
+    lock = Path(sys.argv[1]).read_text(encoding="utf-8")
+    sys.stdout.write(json.dumps(document(lock), indent=1) + "\n")

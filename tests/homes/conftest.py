@@ -8,6 +8,9 @@ import shutil
 import pytest
 
 from tests.conftest import IN_CI
+from tests.homes import containers
+
+NOT_DONE = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +28,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def program() -> Program:
     """Return the path of a program by its name; where it is missing, skip, and in CI fail."""
     return Program()
+
+
+@pytest.fixture(scope="session")
+def image(program: Program, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image, built from the working tree once a session; returns its name."""
+    for name in ("buildah", "podman", "crun", "mmdebstrap", "unshare"):
+        program(name)
+    containers.build(containers.copy_of_context(tmp_path_factory.mktemp("context")))
+    return containers.IMAGE
+
+
+@pytest.fixture
+def not_done(request: pytest.FixtureRequest) -> list[str]:
+    """What could not be tested here; each line is said loudly at the end of the run."""
+    return request.config.stash.setdefault(NOT_DONE, [])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left out."""
+    for line in config.stash.get(NOT_DONE, []):
+        terminalreporter.write_line(f"!!! {line}", yellow=True, bold=True)
 
 
 class Program:

@@ -1,0 +1,110 @@
+"""Builds the image and runs containers from it, on a machine without a container engine of its own.
+
+Where no registry is reachable, a Debian with Python takes the place of the published base image;
+ROTATOR_TEST_BASE names another that is in the local store already. Containers run in a mount
+namespace with a cgroup2 tree of its own, as hybrid cgroups are nothing that crun runs in.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "localhost/openrouter-rotator:homes"
+SUITE = "trixie"
+STAND_IN = f"localhost/rotator-test-base:{SUITE}"
+PACKAGES = "python3,python3-venv,python3-pip,ca-certificates,passwd"
+CONTEXT = (
+    "requirements",
+    "rotator",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "deploy",
+    ".dockerignore",
+)
+
+IN_NAMESPACE = (
+    "unshare", "--mount", "--propagation", "private",
+    "sh", "-c", 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"', "sh",
+)  # fmt: skip
+HARDENED = (
+    "--cgroups=disabled", "--no-healthcheck", "--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096",
+    "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges",
+)  # fmt: skip
+
+
+def ran(
+    words: Sequence[str], *, check: bool = True, stdin: str | None = None, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; the error of one that fails shows what it wrote."""
+    done = subprocess.run(words, check=False, capture_output=True, text=True, input=stdin, cwd=cwd)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def base_image() -> str:
+    """Return the name of a base image in the local store, making the stand-in where it is missing."""
+    if named := os.environ.get("ROTATOR_TEST_BASE"):
+        return named
+    if ran(["podman", "image", "exists", STAND_IN], check=False).returncode != 0:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        archive = cache / "openrouter-rotator" / "homes" / f"base-{SUITE}.tar"
+        if not archive.exists():
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            partial = archive.with_suffix(f".{os.getpid()}.tar")
+            ran(
+                [
+                    "mmdebstrap",
+                    "--quiet",
+                    "--variant=minbase",
+                    f"--include={PACKAGES}",
+                    SUITE,
+                    str(partial),
+                ]
+            )
+            partial.rename(archive)
+        ran(["podman", "import", "--quiet", str(archive), STAND_IN])
+    return STAND_IN
+
+
+def copy_of_context(folder: Path) -> Path:
+    """Copy what the image is built from, without what running the tests leaves in it."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in CONTEXT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def build(context: Path, name: str = IMAGE, *, arguments: Mapping[str, str] | None = None) -> str:
+    """Build the image from a folder, without any cache; return its id."""
+    given = {"BASE": base_image(), **(arguments or {})}
+    ran(
+        [
+            "buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker",
+            "--timestamp", "0", "--no-cache", "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro",
+            *(f"--build-arg={key}={value}" for key, value in given.items()),
+            "--file", "deploy/Dockerfile", "--tag", name, ".",
+        ],
+        cwd=context,
+    )  # fmt: skip
+    return ran(["podman", "image", "inspect", "--format", "{{.Id}}", name]).stdout.strip()
+
+
+def podman(*words: str) -> list[str]:
+    """Return a command line that runs podman where containers can run."""
+    return [*IN_NAMESPACE, "podman", *words]
+
+
+def run_command(*words: str, options: Sequence[str] = (), network: str = "none") -> list[str]:
+    """Return a command line for one container as Kubernetes would harden it, removed at its end."""
+    return podman("run", "--rm", *HARDENED, f"--network={network}", *options, IMAGE, *words)
