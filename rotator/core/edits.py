@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 
 from rotator.core.ledger import (
     ABANDONED_KEPT,
+    DELETED_KEPT,
     Claim,
     ClaimKind,
     Failure,
@@ -293,9 +294,14 @@ class KeyRemoved:
     key: str
 
     def apply(self, ledger: Ledger) -> Ledger:
-        """Drop its entry."""
-        failure = _failure_left(ledger, ledger.entry(self.key))
-        return replace(ledger.without_entry(self.key), pending=None, failure=failure)
+        """Drop its entry, and remember it for the day on which its value is put back."""
+        entry = ledger.entry(self.key)
+        failure = _failure_left(ledger, entry)
+        ledger = replace(ledger.without_entry(self.key), pending=None, failure=failure)
+        if entry is None or entry.why is Reason.NEVER_SERVED:
+            return ledger
+        others = tuple(each for each in ledger.deleted if each.hash != self.key)
+        return replace(ledger, deleted=(*others, entry)[-DELETED_KEPT:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ SCHEMA = 1
 ABANDONED_KEPT = 20
 """How many abandoned nonces are remembered."""
 
+DELETED_KEPT = 5
+"""How many deleted predecessors are remembered."""
+
 
 class ClaimKind(StrEnum):
     """What a claim is for."""
@@ -279,6 +282,8 @@ class Ledger:
         foreign: set where the field holds a value that no key explains.
         retiring: predecessors, each with its own clock.
         abandoned: the last nonces whose key can never have been served.
+        deleted: the last predecessors that are gone; one whose value is put back all the
+            same is a served key that is dead, and no foreign value.
         put_back: the last paste-back of a known key.
         hold: set while the target is held.
         failure: the last failure, or None after a success.
@@ -296,6 +301,7 @@ class Ledger:
     foreign: ForeignValue | None = None
     retiring: tuple[RetiringKey, ...] = ()
     abandoned: tuple[str, ...] = ()
+    deleted: tuple[RetiringKey, ...] = ()
     put_back: PutBack | None = None
     hold: Hold | None = None
     failure: Failure | None = None

@@ -111,9 +111,13 @@ def follow_value(snapshot: Snapshot, now: datetime) -> Plan | None:
     look = snapshot.look(value.sha256)
     if look is None:
         return Plan(Reason.VALUE_MOVED, needs=(NeedLook(value.sha256),))
-    if look.key is None:
-        return _foreign(snapshot, now)
-    return _adopt(snapshot, now, look.key)
+    if look.key is not None:
+        return _adopt(snapshot, now, look.key)
+    for entry in book.deleted:
+        if entry.value_sha256 == value.sha256:
+            # Put back while it was being deleted, or later from an old version: a dead key.
+            return _put_back(snapshot, now, served_again(snapshot, entry, now))
+    return _foreign(snapshot, now)
 
 
 def _moved(snapshot: Snapshot) -> bool:

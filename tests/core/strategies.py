@@ -326,6 +326,7 @@ def ledgers(draw: st.DrawFn, *, any_schema: bool = False) -> Ledger:
         pending=draw(st.none() | claims()),
         retiring=tuple(draw(retiring_keys(each)) for each in old),
         abandoned=tuple(draw(st.lists(nonces, unique=True))),
+        deleted=tuple(draw(st.lists(hashes.flatmap(retiring_keys), max_size=2))),
         put_back=draw(st.none() | st.builds(PutBack, hash=hashes, at=pasts)),
         hold=draw(st.none() | st.none() | holds),
         failure=draw(st.none() | st.none() | failures),

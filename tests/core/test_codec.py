@@ -20,6 +20,7 @@ from tests.core.builders import (
     A,
     B,
     C,
+    D,
     claim,
     ledger,
     quarantined,
@@ -31,6 +32,7 @@ FULL = ledger(
     pending=claim(ClaimKind.DISABLE),
     retiring=(retiring(B, usage=1.5), quarantined(C)),
     abandoned=(NONCE,),
+    deleted=(quarantined(D),),
     put_back=PutBack(B, NOW),
     hold=HELD,
     failure=FAILURE,
@@ -65,7 +67,7 @@ def test_an_instant_of_another_zone_is_the_same_instant_in_utc() -> None:
 def test_a_ledger_holds_nothing_but_what_the_format_names() -> None:
     assert set(encode_ledger(FULL)) == {
         "schema", "audit_head", "secret", "policy", "first_seen", "pending", "served", "foreign",
-        "retiring", "abandoned", "put_back", "hold", "failure", "request", "answer",
+        "retiring", "abandoned", "deleted", "put_back", "hold", "failure", "request", "answer",
     }  # fmt: skip
 
 

@@ -213,6 +213,19 @@ def test_a_success_forgets_the_failure() -> None:
         assert edit.apply(ledger(failure=FAILURE)).failure is None
 
 
+def test_the_last_five_predecessors_that_went_are_remembered_each_once() -> None:
+    book = ledger()
+    for name in ("1", "2", "3", "4", "5", "6", "3"):
+        key = name * 64
+        book = edits.KeyRemoved(key).apply(book.with_entry(retiring(key)))
+    assert [each.hash[0] for each in book.deleted] == ["2", "4", "5", "6", "3"]
+
+
+def test_what_was_never_served_is_not_remembered_once_it_is_gone() -> None:
+    book = ledger(retiring=(retiring(B, why=Reason.NEVER_SERVED),))
+    assert edits.KeyRemoved(B).apply(book).deleted == ()
+
+
 @pytest.mark.parametrize(
     "edit",
     [

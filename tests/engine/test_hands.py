@@ -104,6 +104,21 @@ def test_a_foreign_value_is_reported_and_never_overwritten_until_allowed() -> No
     lab.check_at_rest()
 
 
+def test_the_value_of_a_deleted_key_put_back_is_a_dead_key_and_is_replaced_at_once() -> None:
+    lab = Lab()
+    lab.run()
+    old, old_hash = _value(lab), lab.served_hash()
+    assert old_hash is not None
+    lab.live(timedelta(hours=19))
+    assert old_hash in lab.account.deleted
+    lab.excused.add(old_hash)
+    _paste(lab, old)
+    lab.run()
+    assert lab.account.accepts(lab.served_hash() or "")
+    lab.live(timedelta(hours=9))
+    lab.check_at_rest()
+
+
 def test_a_foreign_value_that_a_key_explains_later_is_taken_up_at_the_next_resync() -> None:
     lab = Lab()
     lab.run()
