@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
 
 from tests.engine.lab import Lab
+from tests.engine.troubles import rest
 
 LIFE = timedelta(hours=19)
 """Long enough for a first key and one rotation, its predecessor deleted, and a fault's delay."""
@@ -21,3 +23,29 @@ def calls() -> tuple[str, ...]:
     lab.live(LIFE)
     lab.check_at_rest()
     return tuple(lab.faults.calls)
+
+
+def history(lab: Lab) -> list[object]:
+    """Return all that a life left behind by which it can be told from another."""
+    return [*lab.faults.calls, *((at, event.name) for at, event in lab.trail.lines)]
+
+
+@cache
+def undisturbed(span: timedelta) -> list[object]:
+    """Return the history of a life in which nothing goes wrong."""
+    lab = Lab()
+    lab.live(LIFE)
+    lab.live(span - LIFE)
+    lab.come_to_rest()
+    return history(lab)
+
+
+def broken_by(lab: Lab, spans: Iterable[timedelta]) -> str | None:
+    """Live through some spans and come to rest; return the promise that was broken, or None."""
+    try:
+        for span in spans:
+            lab.live(span)
+        rest(lab)
+    except AssertionError as error:
+        return str(error) or repr(error)
+    return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from rotator.core.codec import decode_ledger
 from rotator.core.keys import NewKey
-from rotator.core.ledger import ClaimKind, Ledger
+from rotator.core.ledger import Claim, ClaimKind, Ledger
 from rotator.core.marker import parse_marker
 from rotator.core.reasons import Reason
 from rotator.core.target import AfterDeadline, Target
@@ -69,6 +69,10 @@ class Promises:
         began: names of targets that served something once.
         other: the foreign field's value in the first target's secret.
         last_served: by hash, when it was last served.
+        robbed: claims that a person took away with the ledger, each with its end: its
+            holder cannot know before it next writes there.
+        too_late: hashes of keys that a person put back between the read that allowed their
+            removal and its effect: the provider has no conditional request.
     """
 
     account: FakeAccount
@@ -81,6 +85,8 @@ class Promises:
     began: set[str] = field(default_factory=set)
     other: str | None = "stays"
     last_served: dict[str, datetime] = field(default_factory=dict)
+    robbed: list[tuple[Claim, datetime]] = field(default_factory=list)
+    too_late: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._disabled_since: dict[str, datetime] = {}
@@ -180,12 +186,22 @@ class Promises:
     def _claimed(self, holder: str, kinds: set[ClaimKind], intent: Event) -> bool:
         if intent.name == "secret.fence":
             kinds = set(ClaimKind)
+        for lost, ends in self.robbed:
+            if lost.holder == holder and lost.kind in kinds and self.vault.now() < ends:
+                return True
         versions = self.vault.paths.get(f"{FakeLedgers.prefix}targets/{intent.target}")
         book = self._usable(intent.target or "")
         claim = book.pending if book is not None else None
         if claim is None or not versions or claim.holder != holder or claim.kind not in kinds:
             return False
         return self.vault.now() < versions[-1].created_time + self.claim_timeout
+
+    def ledger_taken(self, name: str = "app") -> None:
+        """A person is about to change a ledger: remember the claim that stands in it."""
+        book, path = self._usable(name), f"{FakeLedgers.prefix}targets/{name}"
+        if book is not None and book.pending is not None:
+            ends = self.vault.paths[path][-1].created_time + self.claim_timeout
+            self.robbed.append((book.pending, ends))
 
     # Before each effect.
 
@@ -230,7 +246,7 @@ class Promises:
         """Only a disabled key that is not served is deleted, and after its quarantine."""
         if not self.account.keys[key_hash].disabled:
             raise BrokenPromiseError(f"{key_hash[:8]} deleted while enabled")
-        if key_hash in self.served_now().values():
+        if key_hash in self.served_now().values() and key_hash not in self.too_late:
             raise BrokenPromiseError(f"{key_hash[:8]} deleted while served")
         since = self._disabled_since.get(key_hash)
         if since is None or key_hash not in self.last_served or key_hash in self.excused:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rotator.errors import (
     AuditUnavailable,
@@ -108,6 +108,8 @@ class Faults:
         hit: the faults that came to pass, as (call's name, kind).
         late: effects under way.
         before_each: called before every call, with service, name and whether it acts.
+        instead: makes every call that gets through, by its service and name, whether it
+            acts, and what has its effect: it may answer something else.
         after_each: called after every call that had its effect.
         late_by: how late a late effect lands.
         very_late_by: how late a very late effect lands.
@@ -122,6 +124,7 @@ class Faults:
     hit: list[tuple[str, Kind]] = field(default_factory=list)
     late: Late = field(default_factory=Late)
     before_each: Callable[[str, str, bool], None] = lambda *_: None
+    instead: Callable[[str, str, bool, Callable[[], Any]], Any] = lambda *call: call[-1]()
     after_each: Callable[[], None] = lambda: None
     late_by: timedelta = timedelta(seconds=5)
     very_late_by: timedelta = timedelta(minutes=15)
@@ -169,7 +172,7 @@ class Faults:
             return self._settled(service, name, settle)
         if kind is Kind.NO_EFFECT_LOST:
             return self._lost(service, name, kind, settle, acts=acts)
-        done = effect()
+        done: T = self.instead(service, name, acts, effect)
         self.after_each()
         if kind is Kind.DIE_AFTER:
             raise ProcessDeath
