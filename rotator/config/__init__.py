@@ -12,8 +12,12 @@ from rotator.config.load import Config, load, parse
 from rotator.config.schema import (
     AppRoleAuth,
     AuditConfig,
+    Auth,
+    CertAuth,
     DaemonConfig,
     HttpConfig,
+    JwtAuth,
+    KubernetesAuth,
     Listen,
     LogConfig,
     MaxDead,
@@ -22,14 +26,18 @@ from rotator.config.schema import (
     TokenAuth,
     VaultConfig,
 )
-from rotator.config.secrets import resolve
+from rotator.config.secrets import resolve, stamp
 
 __all__ = [
     "AppRoleAuth",
     "AuditConfig",
+    "Auth",
+    "CertAuth",
     "Config",
     "DaemonConfig",
     "HttpConfig",
+    "JwtAuth",
+    "KubernetesAuth",
     "Listen",
     "LogConfig",
     "MaxDead",
@@ -41,4 +49,5 @@ __all__ = [
     "parse",
     "read_secret",
     "resolve",
+    "stamp",
 ]

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from rotator.config.locate import Path
 from rotator.config.problems import Problem
 from rotator.config.schema import (
-    AppRoleAuth,
+    Auth,
+    CertAuth,
     DaemonConfig,
     OpenRouterConfig,
     SecretSource,
-    TokenAuth,
     VaultConfig,
 )
 from rotator.config.targets import PolicyTable, TargetTable
@@ -127,6 +127,18 @@ def service_problems(
         yield from _transport(("vault", "address"), vault.address, vault.insecure)
         if vault.client_key is not None and vault.client_cert is None:
             yield Problem(("vault", "client_key"), "is of no use alone: set client_cert as well")
+        if isinstance(vault.auth, CertAuth):
+            if vault.client_cert is None:
+                yield Problem(
+                    ("vault", "client_cert"),
+                    'is required by auth\'s method "cert": set it, and client_key, unless the key '
+                    "stands in the same file",
+                )
+            if urlsplit(vault.address).scheme != "https":
+                yield Problem(
+                    ("vault", "address"),
+                    'must be https:// for auth\'s method "cert": a certificate is shown by TLS',
+                )
         for path, source in auth_sources(vault.auth):
             if source.vault is not None:
                 yield Problem(
@@ -143,7 +155,7 @@ def service_problems(
             )
 
 
-def auth_sources(auth: TokenAuth | AppRoleAuth) -> Iterator[tuple[Path, SecretSource]]:
+def auth_sources(auth: Auth) -> Iterator[tuple[Path, SecretSource]]:
     """Yield the references to secrets in Vault's own login."""
     for key in type(auth).model_fields:
         value = getattr(auth, key)

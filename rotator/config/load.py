@@ -19,6 +19,7 @@ from rotator.config.schema import (
     AuditConfig,
     DaemonConfig,
     HttpConfig,
+    KubernetesAuth,
     LogConfig,
     Name,
     OpenRouterConfig,
@@ -295,7 +296,8 @@ class _Reading:
     def _sources(self) -> Iterator[tuple[Place, SecretSource]]:
         if self._openrouter is not None:
             yield ("openrouter", "management_key"), self._openrouter.management_key
-        if self._vault is not None:
+        # A service account's token is written by Kubernetes, for its pod alone to read.
+        if self._vault is not None and not isinstance(self._vault.auth, KubernetesAuth):
             yield from checks.auth_sources(self._vault.auth)
 
 

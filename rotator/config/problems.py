@@ -17,6 +17,8 @@ from rotator.redaction import redact_bytes
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
+METHODS = '"token", "approle", "kubernetes", "jwt" and "cert"'
+
 NOT_YET = "is not in this release"
 
 _MESSAGES = {
@@ -38,6 +40,8 @@ _EXAMPLES = {
     "token": 'token = { file = "/run/secrets/vault-token" }',
     "role_id": 'role_id = "7d1c..."',
     "secret_id": 'secret_id = { file = "/run/secrets/secret-id" }',
+    "jwt": 'jwt = { file = "/run/secrets/jwt" }',
+    "role": 'role = "rotator"',
     "name": 'name = "billing-api"',
     "secret": 'secret = "secret/apps/billing"',
 }
@@ -149,7 +153,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], path: Path) -> Probl
             )
         return unknown(full, _keys_at(model, location[:-1]))
     if kind == "union_tag_invalid":
-        return Problem(full, _method(context["tag"]))
+        return Problem(full, f"has an unknown method: use one of {METHODS}")
     if kind == "value_error":
         message = str(context["error"])
     elif kind == "literal_error":
@@ -163,12 +167,6 @@ def _problem(details: ErrorDetails, model: type[BaseModel], path: Path) -> Probl
     else:
         message = _MESSAGES.get(kind, details["msg"])
     return Problem(full, message)
-
-
-def _method(method: object) -> str:
-    if method in {"kubernetes", "jwt", "cert"}:
-        return f'method "{method}" {NOT_YET}: use "token" or "approle"'
-    return 'has an unknown method: use "token" or "approle"'
 
 
 def _without_tags(location: tuple[str | int, ...]) -> Path:

@@ -30,6 +30,15 @@ from rotator.config import text
 from rotator.core.durations import LEGAL, parse_duration
 from rotator.core.target import Blackout, SecretRef, Window
 
+SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+"""Where Kubernetes puts a pod's own token, unless a projected volume says otherwise.
+
+https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/
+"""
+
+SHORTEST_HEARTBEAT = timedelta(milliseconds=100)
+"""A shorter one would do little else than compare times."""
+
 LEAST_DEAD = 3
 """So many dead targets are always believed, however few targets there are."""
 
@@ -96,6 +105,13 @@ def _positive(value: str) -> timedelta:
     return duration
 
 
+def _heartbeat(value: str) -> timedelta:
+    duration = _positive(value)
+    if duration < SHORTEST_HEARTBEAT:
+        raise ValueError("must be at least 100ms")
+    return duration
+
+
 def _max_dead(value: object) -> MaxDead:
     help_text = f'must be a share such as "10%", or a number of targets, at least {LEAST_DEAD}'
     if isinstance(value, MaxDead):
@@ -142,6 +158,7 @@ Text = Annotated[str, reads(text.plain, "text")]
 Name = Annotated[str, reads(text.name, "prod")]
 Url = Annotated[str, reads(text.url, "https://vault.example.com:8200")]
 File = Annotated[Path, reads(text.absolute_path, "/etc/rotator/ca.pem")]
+Mount = Annotated[str, reads(text.mount, "approle")]
 VaultPath = Annotated[str, reads(text.vault_path, "secret/apps/billing")]
 
 
@@ -213,7 +230,38 @@ class AppRoleAuth(Table):
         Discriminator(_kind_of_role_id),
     ]
     secret_id: SecretSource
-    mount: Text = "approle"
+    wrapped: StrictBool = False
+    mount: Mount = "approle"
+
+
+class KubernetesAuth(Table):
+    """Vault's Kubernetes method: a service account's token, which Vault shows to its API server."""
+
+    method: Literal["kubernetes"]
+    role: Text
+    jwt: SecretSource = SecretSource(file=SERVICE_ACCOUNT_TOKEN)
+    mount: Mount = "kubernetes"
+
+
+class JwtAuth(Table):
+    """Vault's JWT method: a token that somebody else signs, such as a CI system."""
+
+    method: Literal["jwt"]
+    role: Text
+    jwt: SecretSource
+    mount: Mount = "jwt"
+
+
+class CertAuth(Table):
+    """Vault's TLS certificate method: the certificate of ``vault.client_cert`` names us."""
+
+    method: Literal["cert"]
+    role: Text | None = None
+    mount: Mount = "cert"
+
+
+Auth = TokenAuth | AppRoleAuth | KubernetesAuth | JwtAuth | CertAuth
+"""How to log in at Vault."""
 
 
 class OpenRouterConfig(Table):
@@ -232,7 +280,7 @@ class VaultConfig(Table):
     """``[vault]``: where consumers are served and our own state is kept."""
 
     address: Url
-    auth: Annotated[TokenAuth | AppRoleAuth, Field(discriminator="method")]
+    auth: Annotated[Auth, Field(discriminator="method")]
     state: VaultPath
     namespace: Text | None = None
     ca_cert: File | None = None
@@ -245,7 +293,7 @@ class VaultConfig(Table):
 class DaemonConfig(Table):
     """``[daemon]``: the loop."""
 
-    heartbeat: Positive = timedelta(seconds=15)
+    heartbeat: Annotated[timedelta, reads(_heartbeat, "15s")] = timedelta(seconds=15)
     resync: Positive = timedelta(hours=1)
     workers: Annotated[StrictInt, Field(ge=1, le=64)] = 8
     lease: Positive = timedelta(seconds=60)

@@ -68,6 +68,19 @@ def resolve(
     return Secret(text)
 
 
+def stamp(source: SecretSource, env: Mapping[str, str]) -> object:
+    """Return what changes when the file of a reference is written anew.
+
+    It is the file's identity, time and size; None for a file that is not there, and for a
+    reference to anything else. Links are followed, since Kubernetes replaces the link.
+    """
+    try:
+        found = _file_of(source, "", env).stat()
+    except (ConfigurationError, OSError):
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def _file_of(source: SecretSource, told: str, env: Mapping[str, str]) -> Path:
     if source.file is not None:
         return source.file

@@ -102,6 +102,18 @@ def vault_field(text: str) -> SecretRef:
     return SecretRef(vault_path(path), plain(field))
 
 
+def mount(text: str) -> str:
+    """Return where a login method is mounted under ``auth/``, without slashes at its ends."""
+    parts = [part for part in plain(text).split("/") if part not in {"", "."}]
+    if not parts or ".." in parts:
+        raise ValueError('must be the mount\'s path, as in "approle" or "team/approle"')
+    if parts[0] == "auth" and len(parts) > 1:
+        raise ValueError(f'is counted from auth/: write "{"/".join(parts[1:])}"')
+    if not text.isascii() or any(set(part) & set(" #?%*+\\") for part in parts):
+        raise ValueError(r"must have no blanks and none of # ? % * + \ in it")
+    return "/".join(parts)
+
+
 def url(text: str) -> str:
     """Return a base URL without its final slashes."""
     try:

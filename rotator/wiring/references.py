@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from rotator.config import AppRoleAuth as AppRoleTable
-from rotator.config import Config, SecretSource, read_secret, resolve
+from rotator.config import Config, SecretSource, read_secret, resolve, stamp
 from rotator.core.target import SecretRef
 from rotator.engine.world import Fleet
 from rotator.errors import ConfigurationError, Refused, Unauthorised
@@ -56,6 +55,10 @@ class References:
 
         return read
 
+    def stamp(self, *sources: SecretSource) -> Callable[[], object]:
+        """Return a function whose answer changes when one of the files is written anew."""
+        return lambda: tuple(stamp(source, self._environment) for source in sources)
+
 
 class ManagementKey:
     """Reads the management key before each call.
@@ -95,14 +98,12 @@ class ManagementKey:
 
 def own_secrets(config: Config) -> tuple[tuple[str, SecretSource], ...]:
     """Return every reference to a secret of our own, with the setting that it stands in."""
-    auth = config.vault.auth
     found = [("openrouter.management_key", config.openrouter.management_key)]
-    if isinstance(auth, AppRoleTable):
-        if not isinstance(auth.role_id, str):
-            found.append(("vault.auth.role_id", auth.role_id))
-        found.append(("vault.auth.secret_id", auth.secret_id))
-    else:
-        found.append(("vault.auth.token", auth.token))
+    auth = config.vault.auth
+    for key in type(auth).model_fields:
+        value = getattr(auth, key)
+        if isinstance(value, SecretSource):
+            found.append((f"vault.auth.{key}", value))
     return tuple(found)
 
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from rotator.adapters.vault import AppRoleAuth, Login, TokenAuth, VaultSettings
-from rotator.config import AppRoleAuth as AppRoleTable
+import rotator.config as tables
+from rotator.adapters.vault import (
+    AppRoleAuth,
+    CertAuth,
+    JwtAuth,
+    Login,
+    TokenAuth,
+    Unwrapping,
+    VaultSettings,
+)
 from rotator.config import Config
 from rotator.secret import Secret
 from rotator.wiring.references import References
@@ -25,11 +33,30 @@ def vault_settings(config: Config) -> VaultSettings:
 def login(config: Config, references: References) -> Login:
     """Return how a Vault token is obtained."""
     auth = config.vault.auth
-    if not isinstance(auth, AppRoleTable):
-        return TokenAuth(references.reader(auth.token, "vault.auth.token"))
-    secret_id = references.reader(auth.secret_id, "vault.auth.secret_id")
-    role_id = auth.role_id
-    if isinstance(role_id, str):
-        plain = Secret(role_id)
-        return AppRoleAuth(lambda: plain, secret_id, auth.mount)
-    return AppRoleAuth(references.reader(role_id, "vault.auth.role_id"), secret_id, auth.mount)
+    if isinstance(auth, tables.TokenAuth):
+        read = references.reader(auth.token, "vault.auth.token")
+        return TokenAuth(read, references.stamp(auth.token))
+    if isinstance(auth, tables.AppRoleAuth):
+        return _approle(auth, references)
+    if isinstance(auth, tables.CertAuth):
+        return CertAuth(auth.role, auth.mount)
+    return JwtAuth(
+        auth.method, auth.role, references.reader(auth.jwt, "vault.auth.jwt"), auth.mount
+    )
+
+
+def _approle(auth: tables.AppRoleAuth, references: References) -> AppRoleAuth:
+    sources = [auth.secret_id]
+    if isinstance(auth.role_id, tables.SecretSource):
+        sources.append(auth.role_id)
+        read_role_id = references.reader(auth.role_id, "vault.auth.role_id")
+    else:
+        plain = Secret(auth.role_id)
+        read_role_id = lambda: plain  # noqa: E731 - one of two
+    return AppRoleAuth(
+        read_role_id,
+        references.reader(auth.secret_id, "vault.auth.secret_id"),
+        auth.mount,
+        references.stamp(*sources),
+        Unwrapping() if auth.wrapped else None,
+    )

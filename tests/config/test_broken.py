@@ -82,6 +82,12 @@ def with_daemon(setting: str) -> str:
     return change("[daemon]", f"[daemon]\n{setting}")
 
 
+def login(auth: str, old: str = "", new: str = "") -> str:
+    """The good file with another login, and one more change."""
+    text = change('method = "token", token = { env = "VAULT_TOKEN" }', auth)
+    return text.replace(old, new) if old else text
+
+
 # name: (file, line of the problem, where, what is said of it)
 BROKEN: dict[str, tuple[str, int, str, str]] = {
     # keys and tables
@@ -175,13 +181,49 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
         change("[openrouter]", '[openrouter]\nbase_url = "http://10.0.0.1/api"'), 4,
         "openrouter.base_url", "use https://",
     ),
-    "a login of a later release": (
-        change('method = "token", token = { env = "VAULT_TOKEN" }',
-               'method = "kubernetes", role = "rotator"'),
-        8, "vault.auth", 'use "token" or "approle"',
-    ),
     "a login that does not exist": (
-        change('method = "token"', 'method = "magic"'), 8, "vault.auth", 'use "token" or "approle"',
+        change('method = "token"', 'method = "magic"'), 8, "vault.auth", 'use one of "token", "appr',
+    ),
+    "a login at Kubernetes without a role": (
+        login('method = "kubernetes"'), 8, "vault.auth.role", 'as in role = "rotator"',
+    ),
+    "a login by JWT without the token": (
+        login('method = "jwt", role = "r"'), 8, "vault.auth.jwt", "as in jwt = { file",
+    ),
+    "a login by JWT whose token is written in the file": (
+        login(f'method = "jwt", role = "r", jwt = "{PASSWORD}"'), 8, "vault.auth.jwt",
+        "must refer to the secret",
+    ),
+    "a login by JWT whose token is kept in the Vault that it opens": (
+        login('method = "jwt", role = "r", jwt = { vault = "secret/a#b" }'), 8, "vault.auth.jwt",
+        "cannot come from Vault",
+    ),
+    "a login by certificate without one": (
+        login('method = "cert"'), 6, "vault.client_cert", "required by auth",
+    ),
+    "a login by certificate without TLS": (
+        login('method = "cert"', '"https://vault.example.com:8200"',
+              '"http://localhost:8200"\nclient_cert = "/a.pem"'),
+        7, "vault.address", "must be https://",
+    ),
+    "a mount that leads elsewhere": (
+        login('method = "kubernetes", role = "r", mount = "k/../../sys"'), 8, "vault.auth.mount",
+        'as in "approle"',
+    ),
+    "a mount with auth/ before it": (
+        login('method = "kubernetes", role = "r", mount = "auth/k8s/"'), 8, "vault.auth.mount",
+        'write "k8s"',
+    ),
+    "a mount with a mark of a URL": (
+        login('method = "approle", role_id = "r", secret_id = { env = "S" }, mount = "a?b"'), 8,
+        "vault.auth.mount", "none of #",
+    ),
+    "a mount of nothing": (
+        login('method = "cert", mount = "/"'), 8, "vault.auth.mount", "the mount's path",
+    ),
+    "a wrapped secret id that is no yes or no": (
+        login('method = "approle", role_id = "r", secret_id = { env = "S" }, wrapped = "yes"'), 8,
+        "vault.auth.wrapped", "true or false",
     ),
     "a login without a method": (
         change('method = "token", ', ""), 8, "vault.auth", "required with a method",
@@ -208,6 +250,9 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
     ),
     "a duration that is a number": (
         with_daemon("heartbeat = 15"), 12, "daemon.heartbeat", "text in quotes",
+    ),
+    "a heartbeat of next to nothing": (
+        with_daemon('heartbeat = "99ms"'), 12, "daemon.heartbeat", "at least 100ms",
     ),
     "a heartbeat of zero": (with_daemon('heartbeat = "0s"'), 12, "daemon.heartbeat", "longer than"),
     "no workers": (with_daemon("workers = 0"), 12, "daemon.workers", "at least 1"),

@@ -6,13 +6,13 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from rotator.config import SecretSource, load
+from rotator.config import Auth, SecretSource, load
 from rotator.config.load import TABLES, Head
 from rotator.config.problems import nested
 from rotator.core.target import Policy
@@ -32,9 +32,17 @@ def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]
             yield from keys(each, f"{prefix}{name}.")
 
 
+OF_THE_METHOD = "vault.auth.mount"
+"""The key whose default differs from login method to login method: it is the method's name."""
+
 SCHEMA: dict[str, FieldInfo] = dict(keys(Head, ""))
 for table, table_model in TABLES.items():
-    SCHEMA |= dict(keys(table_model, f"{table}.NAME." if table == "policy" else f"{table}."))
+    for each_key, each_field in keys(
+        table_model, f"{table}.NAME." if table == "policy" else f"{table}."
+    ):
+        # A key of several login methods counts as required where one of them requires it.
+        if each_key not in SCHEMA or not SCHEMA[each_key].is_required():
+            SCHEMA[each_key] = each_field
 
 
 def agrees(field: FieldInfo, literal: Any) -> bool:
@@ -90,12 +98,23 @@ def test_the_documentation_has_every_key_and_no_other() -> None:
 @pytest.mark.parametrize("key", SCHEMA)
 def test_the_documentation_gives_the_true_default(key: str) -> None:
     field, said = SCHEMA[key], rows()[key]
+    if key == OF_THE_METHOD:
+        assert said == "the method's name"
+        return
     if field.is_required():
         assert said == "required"
     elif field.get_default(call_default_factory=True) is None:
         assert said == "none"
     else:
         assert agrees(field, tomllib.loads(f"value = {said.strip('`')}")["value"])
+
+
+def test_each_login_method_is_mounted_under_its_name_by_default() -> None:
+    models = [each for each in get_args(Auth) if "mount" in each.model_fields]
+    assert len(models) == 4
+    for model in models:
+        (method,) = get_args(model.model_fields["method"].annotation)
+        assert model.model_fields["mount"].default == method
 
 
 def test_the_small_configuration_in_the_documentation_is_accepted(tmp_path: Path) -> None:

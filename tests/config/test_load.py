@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from rotator.config import (
     AppRoleAuth,
+    CertAuth,
     Config,
     HttpConfig,
+    JwtAuth,
+    KubernetesAuth,
     Listen,
     MaxDead,
     SecretSource,
@@ -217,6 +220,34 @@ def test_a_role_id_may_stand_in_the_file_for_it_is_a_name() -> None:
     assert isinstance(config.vault.auth, AppRoleAuth)
     assert config.vault.auth.role_id == "7d1c"
     assert isinstance(read(MINIMAL).vault.auth, TokenAuth)
+
+
+def test_each_method_of_login_has_what_vault_wants_of_it() -> None:
+    def auth(table: str) -> object:
+        old = '{ method = "token", token = { env = "TOKEN" } }'
+        text = MINIMAL.replace(old, f"{{ {table} }}")
+        return read(text.replace("[vault]", '[vault]\nclient_cert = "/client.pem"')).vault.auth
+
+    assert auth('method = "kubernetes", role = "rotator"') == KubernetesAuth(
+        method="kubernetes",
+        role="rotator",
+        jwt=SecretSource(file=Path("/var/run/secrets/kubernetes.io/serviceaccount/token")),
+        mount="kubernetes",
+    )
+    assert auth('method = "kubernetes", role = "r", jwt = { file = "/t" }, mount = "/k8s/eu/"') == (
+        KubernetesAuth(
+            method="kubernetes", role="r", jwt=SecretSource(file=Path("/t")), mount="k8s/eu"
+        )
+    )
+    assert auth('method = "jwt", role = "r", jwt = { env = "JWT" }') == JwtAuth(
+        method="jwt", role="r", jwt=SecretSource(env="JWT"), mount="jwt"
+    )
+    assert auth('method = "cert"') == CertAuth(method="cert", role=None, mount="cert")
+    assert auth('method = "cert", role = "web"') == CertAuth(method="cert", role="web")
+    wrapped = auth('method = "approle", role_id = "r", secret_id = { file = "/s" }, wrapped = true')
+    assert isinstance(wrapped, AppRoleAuth)
+    assert wrapped.wrapped
+    assert wrapped.mount == "approle"
 
 
 def test_the_standard_policy_can_be_changed_and_is_what_a_target_has_by_default() -> None:

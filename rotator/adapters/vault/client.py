@@ -14,7 +14,8 @@ import hvac.api.auth_methods
 import hvac.utils
 
 from rotator.adapters.vault.failures import SERVICE, permission_denied, read_failure
-from rotator.adapters.vault.login import Held, Login, TokenKeeper
+from rotator.adapters.vault.keeper import Held, Spread, TokenKeeper, spread_at_random
+from rotator.adapters.vault.login import Login
 from rotator.adapters.vault.paths import Place, segments
 from rotator.adapters.vault.settings import VaultSettings
 from rotator.adapters.vault.transport import Answer, CallAdapter, NoAnswer, Outcome, Transport
@@ -63,7 +64,13 @@ class VaultClient:
     """The connections, the token and the known mounts of one Vault. Safe to share by threads."""
 
     def __init__(
-        self, settings: VaultSettings, login: Login, clock: Clock, *, threads: int = 16
+        self,
+        settings: VaultSettings,
+        login: Login,
+        clock: Clock,
+        *,
+        threads: int = 16,
+        spread: Spread = spread_at_random,
     ) -> None:
         """Prepare; nothing is sent before the first call.
 
@@ -72,19 +79,29 @@ class VaultClient:
             login: how a token is obtained.
             clock: for timeouts and the life of the token.
             threads: how many calls may be under way at once without opening connections anew.
+            spread: how much earlier than after two thirds of its life a token is renewed.
 
         Raises:
             ConfigurationError: an unusable address, certificate or key.
         """
         self._transport = Transport(settings, clock, threads)
         self._clock = clock
-        self._keeper = TokenKeeper(login, self._connect, clock)
+        self._keeper = TokenKeeper(login, self._connect, clock, spread)
         self._mounts: frozenset[str] = frozenset()
         self._assumed: dict[str, float] = {}
 
     def close(self) -> None:
         """Close the idle connections."""
         self._transport.session.close()
+
+    def stay_logged_in(self) -> None:
+        """Renew the token where that is due, so that one that no call uses does not end.
+
+        Raises:
+            Unauthorised: none is to be had.
+            Transient: none is to be had now.
+        """
+        self._keeper.current()
 
     def _connect(self, token: Secret | None) -> CallAdapter:
         return CallAdapter(self._transport, token)

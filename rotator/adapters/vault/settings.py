@@ -93,6 +93,23 @@ def tls_context(settings: VaultSettings) -> ssl.SSLContext:
     return context
 
 
+def tls_stamp(settings: VaultSettings) -> tuple[tuple[int, int, int] | None, ...]:
+    """Return what changes when one of the connection's files is written anew; None for no file."""
+    return tuple(
+        _identity(path)
+        for path in (settings.ca_cert, settings.client_cert, settings.client_key)
+        if path is not None
+    )
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return "is not a usable PEM certificate or key"

@@ -37,7 +37,8 @@ from rotator.adapters.vault.reasons import (
     seconds_to_wait,
     texts_in,
 )
-from rotator.adapters.vault.settings import VaultSettings, tls_context
+from rotator.adapters.vault.settings import VaultSettings, tls_context, tls_stamp
+from rotator.errors import ConfigurationError
 from rotator.ports import Clock
 from rotator.secret import Secret
 
@@ -233,12 +234,11 @@ class Transport:
         self.base_url = settings.base_url
         self.timeout = settings.timeout.total_seconds()
         self._clock = clock
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _HttpAdapter(tls_context(settings), connections)
-        self.session.mount("https://", adapter)
-        self.session.mount("http://", adapter)
+        self._settings = settings
+        self._connections = connections
+        self._opening = threading.Lock()
+        self._stamp = tls_stamp(settings)
+        self.session = self._open()
         self._headers = {
             "User-Agent": "openrouter-rotator",
             "Accept": "application/json",
@@ -248,6 +248,32 @@ class Transport:
         }
         if settings.namespace:
             self._headers["X-Vault-Namespace"] = settings.namespace
+
+    def _open(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        adapter = _HttpAdapter(tls_context(self._settings), self._connections)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+    def _current(self) -> requests.Session:
+        """Return the connections, made anew where a certificate or key was written anew.
+
+        Files that do not fit together (a new certificate beside the old key) are left until they
+        do. The old connections serve the calls that are under way, and go with the last of them.
+        """
+        stamp = tls_stamp(self._settings)
+        if stamp != self._stamp and self._opening.acquire(blocking=False):
+            try:
+                self.session = self._open()
+                self._stamp = stamp
+            except ConfigurationError:
+                pass
+            finally:
+                self._opening.release()
+        return self.session
 
     def send(
         self,
@@ -274,7 +300,7 @@ class Transport:
         _CALL.deadline = self._clock.monotonic() + self.timeout
         _CALL.sent = False
         try:
-            response = self.session.request(
+            response = self._current().request(
                 method.upper(),
                 self.base_url + path,
                 headers=headers,

@@ -62,6 +62,7 @@ def connect() -> Iterator[Connect]:
             login or TokenAuth(lambda: Secret(TOKEN)),
             clock or SystemClock(),
             threads=threads,
+            spread=lambda: 0.0,
         )
         clients.append(client)
         return client
