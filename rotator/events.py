@@ -269,6 +269,24 @@ class ProcessStop(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessReload(Event):
+    """Such a process has read its configuration file again, which had changed.
+
+    ``failed`` means that the old configuration stays in force; ``error`` says why.
+
+    Attributes:
+        holder: the name under which this process claims targets.
+        config_sha256: of the file's bytes, or None where it could not be read as a whole.
+    """
+
+    name: ClassVar[str] = "process.reload"
+    step: ClassVar[bool] = False
+
+    holder: str
+    config_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TornLineSealed(Event):
     """The last line of the file was cut by a crash; it was closed and left as it is.
 
@@ -299,6 +317,7 @@ CATALOGUE: tuple[type[Event], ...] = (
     Resync,
     ProcessStart,
     ProcessStop,
+    ProcessReload,
     TornLineSealed,
 )
 """Every type of event there is, in the order of the documentation."""

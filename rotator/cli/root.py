@@ -68,17 +68,29 @@ class Session:
         Raises:
             ConfigurationError: it cannot be used.
         """
-        from rotator.adapters.logs import configure_logging
+        config = self.load()
+        self.set_up_logs(config, logs)
+        return config
 
+    def load(self) -> Config:
+        """Read the configuration.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+        """
         try:
-            config = load(self.path)
+            return load(self.path)
         except ConfigurationError as error:
             if os.access(self.path, os.F_OK):
                 raise
             hint = "name the file before the command, with --config FILE, or in ROTATOR_CONFIG"
             raise ConfigurationError((*error.problems, hint)) from None
+
+    def set_up_logs(self, config: Config, logs: str | None = None) -> None:
+        """Set up the logs as a configuration and the command line say."""
+        from rotator.adapters.logs import configure_logging
+
         configure_logging(self.log_level or logs or config.log.level, config.log.format)
-        return config
 
 
 class Commands(click.Group):

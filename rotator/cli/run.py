@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 def run(session: Session, *, once: bool, as_json: bool) -> None:
     """Run the daemon in the foreground; SIGTERM and SIGINT finish the step in hand and stop.
 
+    SIGHUP reads the configuration again, SIGUSR1 rotates every target once.
+
     \b
     Examples:
       rotator run
@@ -40,21 +42,17 @@ def run(session: Session, *, once: bool, as_json: bool) -> None:
     config = session.config()
     for warning in config.warnings:
         _log.warning("%s", warning)
-    code = _once(config, as_json=as_json) if once else _daemon(config)
+    code = _once(config, as_json=as_json) if once else _daemon(session, config)
     click.get_current_context().exit(code)
 
 
-def _daemon(config: Config) -> int:
+def _daemon(session: Session, config: Config) -> int:
     from rotator.daemon import Daemon, supervise
 
     stop = threading.Event()
     with services_for(config, "run", stop.is_set) as services:
-        return supervise(
-            Daemon(services, stop),
-            services.clock,
-            grace=config.daemon.shutdown_grace.total_seconds(),
-            heartbeat=config.daemon.heartbeat.total_seconds(),
-        )
+        daemon = Daemon(services, stop, load=session.load, taken=session.set_up_logs)
+        return supervise(daemon, services.clock)
 
 
 def _once(config: Config, *, as_json: bool) -> int:

@@ -10,27 +10,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.date import DateTrigger
-from apscheduler.triggers.interval import IntervalTrigger
-
-from rotator.adapters.clock import SystemClock
-from rotator.adapters.logs import log_context
-from rotator.core.failures import Cause, next_failure
-from rotator.core.ledger import Failure
-from rotator.core.reasons import Reason
-from rotator.core.target import Target
-from rotator.daemon.backoff import Backoff, persist
-from rotator.daemon.workers import Spread, Workers
-from rotator.engine.reconcile import Report, reconcile
-from rotator.engine.resync import resync, settle_interrupted
+from rotator.config import Config
+from rotator.daemon.backoff import persist
+from rotator.daemon.duty import Duty
+from rotator.daemon.reload import Reloading
+from rotator.daemon.resyncing import Resyncing
+from rotator.daemon.schedule import Schedule
+from rotator.daemon.shared import Role, Shared
+from rotator.daemon.status import Status
+from rotator.daemon.table import Table
+from rotator.daemon.turns import Turns
+from rotator.daemon.workers import Workers
+from rotator.engine.reconcile import Report
+from rotator.engine.resync import settle_interrupted
 from rotator.engine.world import World
-from rotator.errors import AuditUnavailable, RotatorError, ServiceError
+from rotator.errors import AuditUnavailable, ServiceError
 from rotator.wiring import Services
 
 _log = logging.getLogger(__name__)
@@ -41,68 +36,112 @@ CLOCK_STEP = 5.0
 ASK_AGAIN = 60.0
 """Seconds between two questions whether a refused management key is accepted again."""
 
-
-@dataclass(slots=True)
-class _Slot:
-    """What the loop remembers of one target.
-
-    Attributes:
-        target: it.
-        wake_at: when to look at it, by the local clock; None for "at the next resync".
-        report: the last one, or None before the first.
-        failure: the last failure, for the case that the ledger could not keep it.
-        queued: whether a run of it waits or is under way.
-    """
-
-    target: Target
-    wake_at: datetime | None = None
-    report: Report | None = None
-    failure: Failure | None = None
-    queued: bool = False
+_LAST_WORD = 1.0
+"""Seconds that a stop waits for a thread that has no step in hand."""
 
 
 class Daemon:
-    """One process that keeps all targets of a configuration. Start `run` in a thread."""
+    """One process that keeps all targets of a configuration. Start `run` in a thread.
 
-    def __init__(self, services: Services, stop: threading.Event) -> None:
+    All other methods may be called from any thread and return at once.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        stop: threading.Event,
+        *,
+        load: Callable[[], Config] | None = None,
+        taken: Callable[[Config], None] = lambda _: None,
+    ) -> None:
         """Prepare; nothing is sent before `run`.
 
         Args:
             services: what was opened for ``run``.
             stop: what its `stopping` asks; `stop` sets it.
+            load: reads the configuration again; raises ConfigurationError.
+            taken: is told of a configuration that a reload has put in force.
         """
         self._services = services
-        self._config = services.config
         self._clock = services.clock
         self._stop = stop
-        self._lock = threading.Lock()
-        self._resyncing = threading.Lock()
-        self._slots = {target.name: _Slot(target) for target in services.config.targets}
-        self._world: World | None = None
-        self._workers: Workers | None = None
-        self._scheduler: BackgroundScheduler | None = None
+        self._shared = shared = Shared(services, stop)
+        self._table = Table(services.config.targets)
+        self._schedule = Schedule()
+        self._workers = Workers(services.config.daemon.workers, shared.progress)
+        self._turns = Turns(shared, self._table, self._workers, self._schedule)
+        self._resyncing = Resyncing(shared, self._table, self._workers, self._turns)
+        self._reloading = Reloading(shared, self._table, load, self._reloaded)
+        self._taken = taken
+        self._start = self._new_duty("start", self._start_up)
+        self._resync = self._new_duty("resync", self._resyncing.run)
+        self._reload = self._new_duty("reload", self._reloading.run)
+        self._question = self._new_duty("management-key", self._ask_openrouter)
+        self._duties = [self._start, self._resync, self._reload, self._question]
+        self._extra: list[tuple[str, float, Duty]] = []
+        self._announced = False
+        self._running = False
         self._beat_at: float | None = None
         self._wall, self._mono = self._clock.now(), self._clock.monotonic()
         self._asked_at = float("-inf")
         self._told_refused = False
-        self._resync_at: datetime | None = None
-        self._resync_backoff = Backoff(
-            services.config.daemon.resync.total_seconds(),
-            services.config.daemon.heartbeat.total_seconds(),
-        )
 
     # --- from other threads ----------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._shared.config
+
+    def world(self) -> World | None:
+        """Return the ports and the shared state, or None before Vault was reached."""
+        return self._shared.world
 
     def stop(self) -> None:
         """Ask the loop to end: what has begun is finished, nothing new begins."""
         self._stop.set()
 
+    def reload(self) -> None:
+        """Have the configuration read again, and the audit file opened again."""
+        self._reloading.ask()
+        self._reload.ask()
+
+    def reloads(self) -> tuple[int, int]:
+        """Return how many reloads were asked for, and how many of these are done."""
+        return self._reloading.counts()
+
+    def reload_error(self) -> str | None:
+        """Return why the last reload left the old configuration in force, or None."""
+        return self._reloading.error()
+
+    def rotate_all(self) -> None:
+        """Have every target rotated once whose served key was claimed before now."""
+        if self._shared.role is not Role.ACTING:
+            _log.warning("another process acts: ask that one to rotate")
+            return
+        names = self._table.demand(self._clock.now())
+        _log.warning("a rotation of every target was asked for", extra={"targets": len(names)})
+        for name in names:
+            self._turns.give(name)
+
+    def take_role(self, role: Role, leader: str | None = None) -> None:
+        """Begin or cease to act; a step in hand is finished in either case."""
+        before, self._shared.role, self._shared.leader = self._shared.role, role, leader
+        if role is Role.ACTING and before is not Role.ACTING:
+            self._resync.ask()
+
+    def add_duty(self, name: str, every: float, work: Callable[[], None]) -> Duty:
+        """Have something done in a thread of its own, at an interval of seconds and when asked.
+
+        Only before `run`. The first time is at the start, before Vault was reached.
+        """
+        duty = self._new_duty(name, work)
+        self._extra.append((name, every, duty))
+        return duty
+
     def reports(self) -> dict[str, Report]:
-        """Return the last report of each target that was looked at."""
-        with self._lock:
-            return {
-                name: slot.report for name, slot in self._slots.items() if slot.report is not None
-            }
+        """Return the last report of each configured target that was looked at."""
+        return self._table.reports()
 
     def heartbeat_age(self) -> float | None:
         """Return seconds since the last heartbeat, or None while there is no loop yet."""
@@ -110,82 +149,126 @@ class Daemon:
         return None if beat_at is None else self._clock.monotonic() - beat_at
 
     def broken(self) -> str | None:
-        """Return what of the loop has died, or None."""
-        if self._stop.is_set() or self._scheduler is None or self._workers is None:
+        """Return what of the loop has died or is wedged, or None."""
+        if self._stop.is_set() or not self._running:
             return None
-        # A scheduler whose thread died still says that it runs.
-        thread = self._scheduler._thread  # noqa: SLF001 - there is no public way to ask
+        thread = self._schedule.thread()
         if thread is not None and not thread.is_alive():
             return "the scheduler's thread has died"
-        return None if self._workers.all_alive() else "a worker's thread has died"
+        if not self._workers.all_alive():
+            return "a worker's thread has died"
+        if not all(duty.alive() for duty in self._all_duties()):
+            return "a thread of the loop has died"
+        for each in self._shared.progress.now():
+            if each.late:
+                doing = f"in {each.call}" if each.call else "without a call"
+                return f"{each.thread} ({each.task}) has been {doing} for {each.call_age:.0f} s"
+        return None
+
+    def status(self) -> Status:
+        """Return how the process does."""
+        shared, world = self._shared, self._shared.world
+        return Status(
+            ready=world is not None,
+            heartbeat_age=self.heartbeat_age(),
+            broken=self.broken(),
+            activities=shared.progress.now(),
+            role=shared.role,
+            leader=shared.leader,
+            targets=len(shared.config.targets),
+            config_sha256=shared.config.sha256,
+            reload_error=self._reloading.error(),
+            reloaded_at=self._reloading.taken_at(),
+            resync=self._resyncing.last(),
+            resync_succeeded_at=self._resyncing.succeeded_at(),
+            refused=world.fleet.refused() if world is not None else None,
+            requests=len(self._table.demands()),
+        )
 
     # --- the life of the process -----------------------------------------------------------------
 
-    def run(self) -> None:
-        """Start, loop until `stop`, and end in good order."""
-        world = self._start_up()
-        if world is None:
-            return
-        workers = self._workers = Workers(self._config.daemon.workers)
-        scheduler = self._scheduler = self._new_scheduler()
+    def run(self, told: Callable[[], None] = lambda: None) -> None:
+        """Start, loop until `stop`, and end in good order.
+
+        Args:
+            told: is called when the loop runs, and after each reload.
+        """
+        self._reloading.told = told
+        for duty in self._all_duties():
+            duty.start()
+        self._set_intervals()
+        self._schedule.start()
         self._beat_at = self._clock.monotonic()
-        scheduler.start()
+        self._running = True
+        self._start.ask()
+        for _, _, duty in self._extra:
+            duty.ask()
+        told()
         self._stop.wait()
         _log.info("stopping: finishing the steps in hand")
-        scheduler.shutdown(wait=False)
-        workers.stop()
-        workers.join()
-        with self._resyncing:  # it ends soon, now that no worker takes anything from it
-            pass
+        self._schedule.stop()
+        for duty in self._all_duties():
+            duty.stop()
+        self._workers.stop()
+        self._workers.join()
+        self._resync.join()  # it ends soon, now that no worker takes anything from it
+        for duty in self._all_duties():
+            duty.join(_LAST_WORD)
+        self._say_goodbye()
+        _log.info("stopped")
+
+    def _say_goodbye(self) -> None:
+        world = self._shared.world
+        if world is None or not self._announced:
+            return
         try:
             self._services.say_goodbye(world)
         except AuditUnavailable as error:
             _log.error("the audit trail cannot be written: %s", error)
-        _log.info("stopped")
 
-    def _start_up(self) -> World | None:
-        """Reach Vault, announce the process, settle what was interrupted; None after a stop."""
-        worlds: list[World] = []
-        targets = self._config.targets
+    def _start_up(self) -> None:
+        """Reach Vault, announce the process, settle what was interrupted, and begin."""
+        shared = self._shared
         steps: tuple[tuple[str, Callable[[], object]], ...] = (
-            ("reach Vault", lambda: worlds.append(self._services.world())),
-            ("write the audit trail", lambda: self._services.announce(worlds[0])),
-            ("settle the audit trail", lambda: settle_interrupted(worlds[0], targets)),
+            ("reach Vault", shared.open_world),
+            ("write the audit trail", self._announce),
+            (
+                "settle the audit trail",
+                lambda: settle_interrupted(shared.acting(), shared.config.targets),
+            ),
         )
         if not all(persist(what, step, self._stop) for what, step in steps):
-            return None
-        world = self._world = worlds[0]
-        _log.info("started", extra={"targets": len(targets), "holder": self._services.holder})
-        return world
+            return
+        targets = len(shared.config.targets)
+        _log.info("started", extra={"targets": targets, "holder": self._services.holder})
+        self._resync.ask()
 
-    def _new_scheduler(self) -> BackgroundScheduler:
-        """Return the scheduler with the heartbeat and the resync in it."""
-        scheduler = BackgroundScheduler(
-            timezone=UTC,
-            executors={
-                "default": ThreadPoolExecutor(2),
-                "heartbeat": ThreadPoolExecutor(1),
-                "resync": ThreadPoolExecutor(1),
-            },
-            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
-        )
-        now = SystemClock().now()
-        scheduler.add_job(
-            self._resync,
-            IntervalTrigger(seconds=self._config.daemon.resync.total_seconds(), timezone=UTC),
-            id="resync",
-            executor="resync",
-            next_run_time=now,
-        )
-        heartbeat = self._config.daemon.heartbeat.total_seconds()
-        scheduler.add_job(
-            self._heartbeat,
-            IntervalTrigger(seconds=heartbeat, timezone=UTC),
-            id="heartbeat",
-            executor="heartbeat",
-            next_run_time=now + timedelta(seconds=heartbeat),
-        )
-        return scheduler
+    def _announce(self) -> None:
+        self._services.announce(self._shared.acting())
+        self._announced = True
+
+    def _new_duty(self, name: str, work: Callable[[], None]) -> Duty:
+        return Duty(name, work, self._shared.progress)
+
+    def _all_duties(self) -> list[Duty]:
+        return [*self._duties, *(duty for _, _, duty in self._extra)]
+
+    def _set_intervals(self) -> None:
+        """Set or change the jobs that come at an interval."""
+        daemon, every = self._shared.config.daemon, self._schedule.every
+        every("resync", daemon.resync.total_seconds(), self._resync.ask)
+        every("heartbeat", daemon.heartbeat.total_seconds(), self._heartbeat, executor="heartbeat")
+        for name, seconds, duty in self._extra:
+            every(name, seconds, duty.ask)
+
+    def _reloaded(self, before: Config, config: Config, *, look: bool) -> None:
+        """Follow a reload that has put another configuration in force."""
+        self._taken(config)
+        old, new = before.daemon, config.daemon
+        if (old.resync, old.heartbeat) != (new.resync, new.heartbeat):
+            self._set_intervals()
+        if look:
+            self._resync.ask()
 
     # --- jobs --------------------------------------------------------------------------------------
 
@@ -199,26 +282,17 @@ class Daemon:
         stepped = abs(step) > CLOCK_STEP
         if stepped:
             _log.warning("the clock was set by %+.0f s: every target is looked at again", step)
-        with self._lock:
-            due = [
-                name
-                for name, slot in self._slots.items()
-                if slot.report is not None
-                and (stepped or (slot.wake_at is not None and slot.wake_at <= now))
-            ]
-        for name in due:
-            self._enqueue(name)
-        self._ask_about_management_key(mono)
-        if self._resync_at is not None and self._resync_at <= now:
-            self._resync_at = None
-            self._once("resync-again", self._resync, "resync")
+        for name in self._table.due(now, everything=stepped):
+            self._turns.give(name)
+        if self._shared.may_act():
+            self._ask_about_management_key(mono)
+            if self._resyncing.is_due(now):
+                self._resync.ask()
         self._beat_at = mono
 
     def _ask_about_management_key(self, mono: float) -> None:
         """About once a minute, see whether a refused management key is accepted again."""
-        world = self._world
-        assert world is not None  # the scheduler starts after it
-        refused = world.fleet.refused()
+        refused = self._shared.acting().fleet.refused()
         if (refused is None) is self._told_refused:
             self._told_refused = refused is not None
             if refused is not None:
@@ -228,152 +302,14 @@ class Daemon:
         if refused is None or mono - self._asked_at < ASK_AGAIN:
             return
         self._asked_at = mono
-        self._once("management-key", self._ask_openrouter, "default")
+        self._question.ask()
 
     def _ask_openrouter(self) -> None:
-        world = self._world
-        assert world is not None  # the scheduler starts after it
+        world = self._shared.acting()
         try:
             world.issuer.whoami_management()
         except ServiceError as error:
             _log.error("all changes stay stopped: %s", error)
             return
         world.fleet.refuse(None)
-        self._once("resync-again", self._resync, "resync")
-
-    def _once(self, job: str, work: Callable[[], None], executor: str) -> None:
-        """Run something once, now, in a thread of an executor."""
-        scheduler = self._scheduler
-        if scheduler is not None and not self._stop.is_set():
-            at = DateTrigger(SystemClock().now(), timezone=UTC)
-            scheduler.add_job(work, at, id=job, executor=executor, replace_existing=True)
-
-    def _resync(self) -> None:
-        """Compare account, configuration and ledgers, and reconcile every target."""
-        with self._resyncing:
-            if self._stop.is_set():
-                return
-            try:
-                self._resync_now()
-            except Exception as error:  # noqa: BLE001 - it is told, and tried again
-                _log.error("%s in the resync", type(error).__name__, exc_info=True)
-                self._resync_later()
-
-    def _resync_later(self) -> None:
-        """Try a resync that failed again, sooner than its interval says."""
-        wait = self._resync_backoff.next()
-        self._resync_at = self._clock.now() + timedelta(seconds=wait)
-        _log.warning("no full comparison with the account was made: again in %.0f s", wait)
-
-    def _resync_now(self) -> None:
-        world, workers = self._world, self._workers
-        assert world is not None  # the scheduler starts after both
-        assert workers is not None
-        with self._lock:
-            earlier = {
-                name: slot.failure for name, slot in self._slots.items() if slot.failure is not None
-            }
-        spread = Spread(workers, lambda name: name in world.fleet.dead())
-
-        def noting(work: Callable[[Target], Report], targets: Any) -> list[Report]:
-            return spread(lambda target: self._noted(target, lambda: work(target)), targets)
-
-        with log_context(job="resync"):
-            self._settle(world)
-            done = resync(world, self._config.targets, spread=noting, earlier=earlier)
-            if done.failed is None:
-                self._resync_backoff.reset()
-                self._resync_at = None
-                _log.info("resync", extra={"listed": done.keys, "foreign": done.foreign})
-            else:
-                self._resync_later()
-
-    def _settle(self, world: World) -> None:
-        """Close what a process left open that ended shortly before this one began."""
-        try:
-            settle_interrupted(world, self._config.targets)
-        except (ServiceError, AuditUnavailable) as error:
-            _log.error("cannot settle the audit trail yet: %s", error)
-
-    # --- one target ------------------------------------------------------------------------------
-
-    def _wake(self, name: str) -> None:
-        """Queue a target at its early wake-up, unless its time was put off meanwhile."""
-        with self._lock:
-            wake_at = self._slots[name].wake_at
-        if wake_at is not None and wake_at <= self._clock.now() + timedelta(milliseconds=50):
-            self._enqueue(name)
-
-    def _enqueue(self, name: str) -> None:
-        """Queue a run of one target, unless one waits already."""
-        world, workers = self._world, self._workers
-        assert world is not None  # jobs run after the start
-        assert workers is not None
-        with self._lock:
-            slot = self._slots[name]
-            if slot.queued:
-                return
-            slot.queued = True
-            due = slot.wake_at.timestamp() if slot.wake_at is not None else 0.0
-            urgent = name in world.fleet.dead() or _is_urgent(slot.report)
-
-        def ended() -> None:
-            with self._lock:
-                slot.queued = False
-
-        def work() -> None:
-            target = slot.target
-            self._noted(target, lambda: reconcile(world, target, earlier=slot.failure))
-
-        workers.submit(name, work, urgent=urgent, due=due, ended=ended)
-
-    def _noted(self, target: Target, work: Callable[[], Report]) -> Report:
-        """Run one target's work, remember its report, and set its early wake-up."""
-        with log_context(target=target.name):
-            try:
-                report = work()
-            except Exception as error:  # noqa: BLE001 - one target holds up no other
-                _log.error("%s in the work on the target", type(error).__name__, exc_info=True)
-                report = self._unexpected(target, error)
-        slot = self._slots.get(target.name)
-        if slot is None or (report.plan is None and report.failure is None):
-            return report  # let go by the configuration, or only observed so far
-        soonest = report.at + self._config.daemon.heartbeat
-        with self._lock:
-            slot.report, slot.failure = report, report.failure
-            slot.wake_at = report.wake_at
-            if slot.wake_at is not None and slot.wake_at <= report.at:
-                slot.wake_at = soonest
-            wake_at = slot.wake_at
-        if wake_at is not None:
-            self._wake_early(target.name, wake_at)
-        return report
-
-    def _wake_early(self, name: str, wake_at: datetime) -> None:
-        scheduler = self._scheduler
-        if scheduler is None or self._stop.is_set():
-            return
-        left = max(timedelta(), wake_at - self._clock.now())
-        scheduler.add_job(
-            self._wake,
-            DateTrigger(SystemClock().now() + left, timezone=UTC),
-            args=[name],
-            id=f"target {name}",
-            replace_existing=True,
-        )
-
-    def _unexpected(self, target: Target, error: Exception) -> Report:
-        """Report a defect of this program, so that one target's holds up no other."""
-        now = self._clock.now()
-        detail = str(error) if isinstance(error, RotatorError) else type(error).__name__
-        with self._lock:
-            slot = self._slots.get(target.name)
-            before = slot.failure if slot is not None else None
-        cause = Cause(Reason.UNAVAILABLE, f"unexpected: {detail}")
-        failure = next_failure(target.name, before, cause, now)
-        return Report(target.name, now, None, None, (), failure, failure.next_try)
-
-
-def _is_urgent(report: Report | None) -> bool:
-    """Tell whether a target's last plan was to go before others."""
-    return report is not None and report.plan is not None and report.plan.urgent
+        self._resync.ask()

@@ -12,28 +12,31 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from rotator.daemon.loop import Daemon
+from rotator.daemon.notify import Notifier
 from rotator.ports import Clock
 
 _log = logging.getLogger(__name__)
 
 STOP = (signal.SIGTERM, signal.SIGINT)
-NOT_YET = (signal.SIGHUP, signal.SIGUSR1)
+RELOAD = signal.SIGHUP
+ROTATE = signal.SIGUSR1
 
 _CHECK_EVERY = 1.0
 _LEAST_PATIENCE = 60.0
+_AT_ONCE = 4096
+# Bytes of signals read at once: one round answers all that came meanwhile.
 
 
 def supervise(
     daemon: Daemon,
     clock: Clock,
     *,
-    grace: float,
-    heartbeat: float,
+    environment: Mapping[str, str] | None = None,
     leave: Callable[[int], NoReturn] = os._exit,
 ) -> int:
     """Run the daemon in a thread and stay in this one, which must be the main thread.
@@ -41,96 +44,170 @@ def supervise(
     Args:
         daemon: the loop.
         clock: the time.
-        grace: seconds that a stop may take; after that the process is left at once.
-        heartbeat: seconds between two heartbeats.
+        environment: the process's variables, unless given; of these only what the service
+            manager sets is read, see `rotator.daemon.notify`.
         leave: ends the process without waiting for threads.
 
     Returns:
         The exit code: 0 after a stop in good order, 1 where the loop broke.
     """
+    notifier = Notifier(os.environ if environment is None else environment, clock)
     crashed: list[str] = []
     with _signals() as (inbox, wake):
 
+        def told() -> None:
+            with suppress(OSError):  # we were left behind by a stop, or are busy with signals
+                wake()
+
         def run() -> None:
             try:
-                daemon.run()
+                daemon.run(told)
             except Exception as error:  # noqa: BLE001 - it is told, and the process ends by it
                 _log.critical("the daemon ended by %s", type(error).__name__, exc_info=True)
                 crashed.append(type(error).__name__)
-            with suppress(OSError):  # we were left behind by a stop
-                wake()
+            told()
 
         thread = threading.Thread(target=run, name="daemon", daemon=True)
         thread.start()
-        watch = _Watch(daemon, clock, max(_LEAST_PATIENCE, 4 * heartbeat))
-        stop_by: float | None = None
-        while thread.is_alive():
-            left = _CHECK_EVERY if stop_by is None else stop_by - clock.monotonic()
-            if stop_by is not None and left <= 0:
-                _log.critical("still not stopped after %.0f s: leaving the process", grace)
-                leave(1)
-            for number in inbox(min(_CHECK_EVERY, left)):
-                if number in NOT_YET:
-                    name = signal.Signals(number).name
-                    _log.warning("%s: not in this release, nothing is done", name)
-                elif number in STOP and stop_by is None:
-                    _log.warning("%s: stopping", signal.Signals(number).name)
-                    stop_by = clock.monotonic() + grace
-                    daemon.stop()
-                elif number in STOP:
-                    _log.critical("asked to stop a second time: leaving the process")
-                    leave(1)
-            if stop_by is None and (trouble := watch.trouble()) is not None:
-                _log.critical("%s: leaving the process", trouble)
-                leave(1)
-            if stop_by is not None and daemon.heartbeat_age() is None:
-                thread.join(_CHECK_EVERY)
-                break  # It never got as far as to have a step in hand.
+        _Supervisor(daemon, clock, notifier, thread, leave).stay(inbox)
     return 1 if crashed else 0
+
+
+class _Supervisor:
+    """What the main thread does while the loop lives."""
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        clock: Clock,
+        notifier: Notifier,
+        thread: threading.Thread,
+        leave: Callable[[int], NoReturn],
+    ) -> None:
+        self._daemon = daemon
+        self._clock = clock
+        self._notifier = notifier
+        self._thread = thread
+        self._leave = leave
+        self._watch = _Watch(daemon, clock)
+        self._stop_by: float | None = None
+        self._grace = 0.0
+        self._ready = self._reloading = False
+        self._fed_at = float("-inf")
+        watchdog = notifier.watchdog
+        self._check_every = min(_CHECK_EVERY, watchdog / 4) if watchdog else _CHECK_EVERY
+
+    def stay(self, inbox: Callable[[float], frozenset[int]]) -> None:
+        """Wait for signals and for the loop's end, and look after the loop meanwhile."""
+        while self._thread.is_alive():
+            left = self._check_every
+            if self._stop_by is not None:
+                left = min(left, self._stop_by - self._clock.monotonic())
+                if left <= 0:
+                    self._give_up(f"still not stopped after {self._grace:.0f} s")
+            self._answer(inbox(left))
+            if self._stop_by is None:
+                if (trouble := self._watch.trouble()) is not None:
+                    self._give_up(trouble)
+                self._tell()
+            elif self._daemon.heartbeat_age() is None:
+                self._thread.join(_CHECK_EVERY)
+                break  # It never got as far as to have a step in hand.
+
+    def _answer(self, numbers: frozenset[int]) -> None:
+        """Do what signals ask for; several of one kind ask for the same thing."""
+        if RELOAD in numbers and self._stop_by is None:
+            _log.info("SIGHUP: reading the configuration again")
+            self._notifier.reloading()
+            self._reloading = True
+            self._daemon.reload()
+        if ROTATE in numbers and self._stop_by is None:
+            self._daemon.rotate_all()
+        stops = sorted(numbers & frozenset(STOP))
+        if stops and self._stop_by is not None:
+            self._give_up("asked to stop a second time")
+        if stops:
+            _log.warning("%s: stopping", signal.Signals(stops[0]).name)
+            self._notifier.stopping()
+            self._grace = self._daemon.config.daemon.shutdown_grace.total_seconds()
+            self._stop_by = self._clock.monotonic() + self._grace
+            self._daemon.stop()
+
+    def _tell(self) -> None:
+        """Tell the service manager that we are ready, how we do, and that we make progress."""
+        if self._daemon.heartbeat_age() is None:
+            return
+        asked, done = self._daemon.reloads()
+        if not self._ready or (self._reloading and done >= asked):
+            self._ready, self._reloading = True, False
+            self._notifier.ready()
+        self._notifier.status(self._daemon.status().line())
+        watchdog = self._notifier.watchdog
+        if watchdog is None:
+            return
+        now = self._clock.monotonic()
+        if now - self._fed_at >= watchdog / 4 and self._watch.progress(watchdog):
+            self._fed_at = now
+            self._notifier.alive()
+
+    def _give_up(self, why: str) -> None:
+        """End the process at once: every step in hand is settled by the next start."""
+        _log.critical("%s: leaving the process", why)
+        self._leave(1)
 
 
 class _Watch:
     """Tells whether the loop still lives, by its threads and by the age of its heartbeat."""
 
-    def __init__(self, daemon: Daemon, clock: Clock, patience: float) -> None:
+    def __init__(self, daemon: Daemon, clock: Clock) -> None:
         self._daemon = daemon
         self._clock = clock
-        self._patience = patience
         self._looked_at = clock.monotonic()
         self._excused_until = self._looked_at
         self._stale = False
 
+    def progress(self, watchdog: float) -> bool:
+        """Tell whether scheduler and workers have made progress; stricter than `trouble`."""
+        age = self._daemon.heartbeat_age()
+        expected = max(3 * self._heartbeat(), watchdog / 2)
+        return age is not None and age <= expected and self._daemon.broken() is None
+
     def trouble(self) -> str | None:
         """Return what is wrong, or None."""
-        now = self._clock.monotonic()
-        if now - self._looked_at > self._patience / 2:
+        now, patience = self._clock.monotonic(), max(_LEAST_PATIENCE, 4 * self._heartbeat())
+        if now - self._looked_at > patience / 2:
             # We did not run either: the machine slept, or the process was stopped.
-            self._excused_until = now + self._patience
+            self._excused_until = now + patience
         self._looked_at = now
-        if (broken := self._daemon.broken()) is not None:
-            return broken
+        broken = self._daemon.broken()
         age = self._daemon.heartbeat_age()
-        if age is None or age <= self._patience or now < self._excused_until:
+        late = age is not None and age > patience
+        if now < self._excused_until or (broken is None and not late):
             self._stale = False
             return None
         # Seen twice, because the machine may have gone to sleep in the middle of this very look.
         before, self._stale = self._stale, True
-        return f"no heartbeat for {age:.0f} s" if before else None
+        if not before:
+            return None
+        return broken if broken is not None else f"no heartbeat for {age:.0f} s"
+
+    def _heartbeat(self) -> float:
+        return self._daemon.config.daemon.heartbeat.total_seconds()
 
 
 @contextmanager
-def _signals() -> Iterator[tuple[Callable[[float], Iterator[int]], Callable[[], None]]]:
+def _signals() -> Iterator[tuple[Callable[[float], frozenset[int]], Callable[[], None]]]:
     """Catch our signals; give a function that waits for some, and one that ends its wait."""
     reader, writer = socket.socketpair()
     reader.setblocking(False)
     writer.setblocking(False)
     old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    old = {number: signal.signal(number, lambda *_: None) for number in (*STOP, *NOT_YET)}
+    caught = (*STOP, RELOAD, ROTATE)
+    old = {number: signal.signal(number, lambda *_: None) for number in caught}
 
-    def inbox(seconds: float) -> Iterator[int]:
+    def inbox(seconds: float) -> frozenset[int]:
         ready, _, _ = select.select([reader], [], [], max(0.0, seconds))
-        if ready:
-            yield from reader.recv(64)
+        return frozenset(reader.recv(_AT_ONCE)) if ready else frozenset()
 
     try:
         yield inbox, lambda: (writer.send(b"\0"), None)[1]

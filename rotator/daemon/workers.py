@@ -7,11 +7,13 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from rotator.core.target import Target
+from rotator.daemon.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +35,14 @@ class Workers:
     Of two tasks of one name the second waits for the first, without keeping a thread.
     """
 
-    def __init__(self, count: int) -> None:
-        """Start the threads."""
+    def __init__(self, count: int, progress: Progress | None = None) -> None:
+        """Start the threads.
+
+        Args:
+            count: how many.
+            progress: is told what each is doing, where anybody asks.
+        """
+        self._progress = progress
         self._changed = threading.Condition()
         self._queue: list[_Task] = []
         self._waiting: dict[str, list[_Task]] = {}
@@ -118,7 +126,8 @@ class Workers:
     def _run(self) -> None:
         while (task := self._take()) is not None:
             try:
-                task.work()
+                with self._noted(task.name):
+                    task.work()
             except Exception as error:  # noqa: BLE001 - the thread serves other targets too
                 _log.error("target %s: %s", task.name, type(error).__name__, exc_info=True)
             with self._changed:
@@ -126,6 +135,9 @@ class Workers:
                 for waiting in self._waiting.pop(task.name, []):
                     self._put(waiting)
             task.ended()
+
+    def _noted(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._progress is None else self._progress.task(name)
 
 
 class Spread:

@@ -51,6 +51,11 @@ class Fleet:
         with self._lock:
             self._filled = True
 
+    def unfill(self) -> None:
+        """Note that a configured target may not have been looked at yet, as after a reload."""
+        with self._lock:
+            self._filled = False
+
     def forget(self, target: str) -> None:
         """Drop a target that is configured no more."""
         self.serves(target, None)
@@ -125,6 +130,7 @@ class World:
         pace: how fast writes may go to OpenRouter.
         draw: returns 16 random hex digits.
         stopping: tells whether the process was asked to stop.
+        leads: tells whether new work may be begun: false once a lease of ours ran out.
         fleet: what is known of all targets together.
     """
 
@@ -138,6 +144,7 @@ class World:
     pace: Pace
     draw: Callable[[], str]
     stopping: Callable[[], bool] = lambda: False
+    leads: Callable[[], bool] = lambda: True
     fleet: Fleet = field(default_factory=Fleet)
 
 

@@ -9,7 +9,7 @@ from rotator.wiring.references import (
     References,
     own_secrets,
 )
-from rotator.wiring.services import READ_ONLY, NoAudit, Services, build, connect, draw
+from rotator.wiring.services import READ_ONLY, NoAudit, Services, build, connect, draw, limits_of
 
 __all__ = [
     "READ_ONLY",
@@ -22,5 +22,6 @@ __all__ = [
     "build",
     "connect",
     "draw",
+    "limits_of",
     "own_secrets",
 ]

@@ -59,6 +59,16 @@ class NoAudit:
         return ()
 
 
+def limits_of(config: Config) -> Limits:
+    """Return the settings that decisions depend on."""
+    daemon = config.daemon
+    return Limits(
+        claim_timeout=daemon.claim_timeout,
+        adopt_over=daemon.adopt_over,
+        max_dead=daemon.max_dead.of(len(config.targets)),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that was opened for one command.
@@ -99,7 +109,6 @@ class Services:
         Raises:
             ServiceError: the installation cannot be read or made.
         """
-        daemon = self.config.daemon
         if self.mode in READ_ONLY:
             installation = read_installation(self.ledgers) or NONE_YET
         else:
@@ -111,11 +120,7 @@ class Services:
             ledgers=self.ledgers,
             audit=self.audit,
             identity=Identity(self.config.instance, installation, self.holder),
-            limits=Limits(
-                claim_timeout=daemon.claim_timeout,
-                adopt_over=daemon.adopt_over,
-                max_dead=daemon.max_dead.of(len(self.config.targets)),
-            ),
+            limits=limits_of(self.config),
             pace=Pace(self.clock, self.config.openrouter.writes_per_minute, self.stopping),
             draw=draw,
             stopping=self.stopping,
@@ -151,6 +156,15 @@ class Services:
             ProcessStop(phase=Phase.OUTCOME, op=op, result=Result.DONE, holder=self.holder),
         )
 
+    def reopen(self) -> None:
+        """Open the audit file again, as after it was renamed; nothing to do for a stream.
+
+        Raises:
+            AuditUnavailable: it cannot be opened; later appends try again.
+        """
+        if isinstance(self.audit, FileAuditTrail):
+            self.audit.reopen()
+
     def close(self) -> None:
         """Close connections and files."""
         self.issuer.close()
@@ -185,7 +199,7 @@ def connect(
     environment = os.environ if environment is None else environment
     fleet = Fleet()
     vault_login = login(config, References(environment))
-    threads = config.daemon.workers + 2  # the resync's, and one for questions about ourselves
+    threads = config.daemon.workers + 4  # the start's, the resync's, the lease's, a reload's
     vault = VaultClient(vault_settings(config), vault_login, clock, threads=threads)
     store = VaultSecretStore(vault)
     references = References(

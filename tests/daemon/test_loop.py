@@ -232,8 +232,7 @@ def test_a_daemon_whose_scheduler_died_knows_it(stand: Stand) -> None:
     with running(stand) as daemon:
         settled(daemon, "billing-api")
         assert daemon.broken() is None
-        scheduler = daemon._scheduler
-        assert scheduler is not None
+        scheduler = daemon._schedule._scheduler
 
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
         hook, threading.excepthook = threading.excepthook, lambda _: None

@@ -39,21 +39,26 @@ def test_a_stop_signal_ends_an_idle_daemon_in_good_order(
     assert stand.events()[-1]["event"] == "process.stop"
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_signals_that_are_not_in_this_release_are_logged_and_survived(
-    stand: Stand, number: signal.Signals
-) -> None:
-    process = started(stand)
-    before = stand.served()
-    process.send_signal(number)
+def logged(process: subprocess.Popen[str], text: str) -> str:
+    """Read what a process logs up to a line that holds a text, and return that line."""
     assert process.stderr is not None
-    lines = iter(process.stderr.readline, "")
-    assert any(f"{number.name}: not in this release" in line for line in lines)
-    assert process.poll() is None
+    for line in iter(process.stderr.readline, ""):
+        if text in line:
+            return line
+    raise AssertionError(f"it ended without a word of {text!r}")
+
+
+def test_sighup_takes_another_configuration_and_sigusr1_rotates(stand: Stand) -> None:
+    process = started(stand)
+    stand.write(["billing-api", "another"])
+    process.send_signal(signal.SIGHUP)
+    assert "1 targets added, 0 let go, 0 changed" in logged(process, "reloaded")
+    eventually(lambda: len(stand.issued()) == 2, "the new target has a first key")
+    before = stand.served()
+    process.send_signal(signal.SIGUSR1)
+    eventually(lambda: stand.served() != before, "it is rotated")
     process.terminate()
-    code, _ = ended(process)
-    assert code == 0
-    assert stand.served() == before
+    assert ended(process)[0] == 0
 
 
 def test_sigterm_in_the_middle_of_a_rotation_finishes_it(stand: Stand) -> None:

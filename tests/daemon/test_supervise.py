@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import NoReturn, cast
 
 import pytest
@@ -27,8 +30,12 @@ class Loop:
         self.asked = threading.Event()
         self.let_go = threading.Event()
         self.error: Exception | None = None
+        settings = SimpleNamespace(
+            heartbeat=timedelta(seconds=1), shutdown_grace=timedelta(seconds=1)
+        )
+        self.config = SimpleNamespace(daemon=settings)
 
-    def run(self) -> None:
+    def run(self, told: Callable[[], None]) -> None:
         if self.error is not None:
             raise self.error
         self.let_go.wait(60)
@@ -39,13 +46,19 @@ class Loop:
     def broken(self) -> str | None:
         return self._broken
 
+    def reloads(self) -> tuple[int, int]:
+        return 0, 0
+
+    def status(self) -> SimpleNamespace:
+        return SimpleNamespace(line=lambda: "")
+
     def heartbeat_age(self) -> float | None:
         return self._age
 
 
 def supervised(loop: Loop) -> int:
     try:
-        return supervise(cast("Daemon", loop), SystemClock(), grace=1.0, heartbeat=1.0, leave=leave)
+        return supervise(cast("Daemon", loop), SystemClock(), environment={}, leave=leave)
     finally:
         loop.let_go.set()
 
@@ -87,7 +100,7 @@ def test_a_machine_that_slept_gets_time_for_its_next_heartbeat() -> None:
 
     loop.heartbeat_age = wake  # type: ignore[method-assign]
     daemon = cast("Daemon", loop)
-    assert supervise(daemon, clock, grace=1.0, heartbeat=1.0, leave=leave) == 0
+    assert supervise(daemon, clock, environment={}, leave=leave) == 0
 
 
 def test_a_loop_that_ends_by_an_error_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:

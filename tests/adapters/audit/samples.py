@@ -26,6 +26,7 @@ from rotator.events import (
     OperatorCommand,
     Phase,
     ProcessStart,
+    ProcessReload,
     ProcessStop,
     Result,
     Resync,
@@ -153,6 +154,13 @@ SAMPLES: tuple[Event, ...] = (
     ),
     ProcessStop(
         phase=Phase.OUTCOME, op="process/ops-1.4711", result=Result.DONE, holder="ops-1.4711"
+    ),
+    ProcessReload(
+        phase=Phase.OUTCOME,
+        op="5e0a/reload",
+        result=Result.DONE,
+        holder="ops-1.4711",
+        config_sha256="7d" * 32,
     ),
     TornLineSealed(
         phase=Phase.OUTCOME,

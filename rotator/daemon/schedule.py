@@ -1,0 +1,78 @@
+"""APScheduler behind four verbs: it says when, and does nothing itself.
+
+Every job is short. Its traps are dealt with here: a run is never dropped for being late, and
+a scheduler whose thread has died still says that it runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from rotator.adapters.clock import SystemClock
+
+
+class Schedule:
+    """Jobs at intervals, and jobs at one time. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        """Prepare; nothing runs before `start`."""
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(1), "heartbeat": ThreadPoolExecutor(1)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+
+    def start(self) -> None:
+        """Start."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Begin no more jobs; does not wait for those that have begun."""
+        self._scheduler.shutdown(wait=False)
+
+    def thread(self) -> threading.Thread | None:
+        """Return the thread that all depends on, or None before the start and after the end."""
+        # A scheduler whose thread died still says that it runs, and there is no public way to ask.
+        found: threading.Thread | None = self._scheduler._thread  # noqa: SLF001
+        return found
+
+    def every(
+        self, job: str, seconds: float, work: Callable[[], object], *, executor: str = "default"
+    ) -> None:
+        """Run something at an interval, the first time after one.
+
+        A job of the same name is replaced.
+        """
+        self._scheduler.add_job(
+            work,
+            IntervalTrigger(seconds=seconds, timezone=UTC),
+            id=job,
+            executor=executor,
+            next_run_time=SystemClock().now() + timedelta(seconds=seconds),
+            replace_existing=True,
+        )
+
+    def after(self, job: str, wait: timedelta, work: Callable[[str], object], name: str) -> None:
+        """Run something once, with a name, after a while. A job of the same name is replaced."""
+        self._scheduler.add_job(
+            work,
+            DateTrigger(SystemClock().now() + max(timedelta(), wait), timezone=UTC),
+            args=[name],
+            id=job,
+            replace_existing=True,
+        )
+
+    def forget(self, job: str) -> None:
+        """Remove a job, where there is one."""
+        try:
+            self._scheduler.remove_job(job)
+        except JobLookupError:
+            return
