@@ -1,0 +1,122 @@
+"""One target as the status page shows it: a key, an age, a next time, and sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rotator.core.ledger import Failure
+from rotator.core.reasons import MEANING, Reason
+from rotator.core.view import State, TargetView
+from rotator.core.words import in_future, span
+from rotator.web.fleet import Row, Tone
+from rotator.web.timeline import Timeline, timeline
+
+HASH = 12
+"""How many digits of a hash are shown."""
+
+_LATE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A target as the page shows it.
+
+    Attributes:
+        name: of the target.
+        secret: where it is served.
+        state: in one word.
+        tone: how much that matters.
+        key: the served key's hash, shortened, or "".
+        age: of the served key, or "".
+        next: when it is replaced, in words, or "".
+        late: whether that has passed some time ago.
+        due: when it is replaced, or None.
+        why: sentences, the gravest first.
+        seen: when it was last looked at, in words.
+        line: the life of its keys, or None.
+    """
+
+    name: str
+    secret: str
+    state: str
+    tone: Tone
+    key: str
+    age: str
+    next: str
+    late: bool
+    due: datetime | None
+    why: tuple[str, ...]
+    seen: str
+    line: Timeline | None
+
+
+def codes(row: Row) -> set[str]:
+    """Return the codes of what is wrong with a target."""
+    found = {str(row.failure.reason)} if row.failure is not None else set()
+    if row.seen is not None:
+        found |= {str(each.reason) for each in row.seen.findings if each.attention}
+        found |= {str(each.why) for each in row.seen.retiring if each.why is Reason.BLOCKED}
+    if row.state == State.OVERDUE:
+        found.add(str(Reason.MAX_AGE))
+    return found
+
+
+def causes(rows: list[Row]) -> list[tuple[str, str, int]]:
+    """Return code, meaning and number of each cause, the most frequent first."""
+    counts = Counter(code for row in rows if row.tone is Tone.BAD for code in codes(row))
+    return [(code, MEANING[Reason(code)], n) for code, n in counts.most_common()]
+
+
+def card(row: Row, now: datetime) -> Card:
+    """Return a target as the page shows it."""
+    seen = row.seen
+    served = seen.served if seen is not None else None
+    due = seen.next_due if seen is not None else None
+    late = due is not None and now - due > _LATE
+    words = ""
+    if due is not None:
+        words = f"{span((now - due).total_seconds())} late" if late else in_future(due, now)
+    return Card(
+        name=row.target.name,
+        secret=str(row.target.secret),
+        state=row.state,
+        tone=row.tone,
+        key=served.hash[:HASH] if served is not None else "",
+        age=span((now - served.minted_at).total_seconds()) if served is not None else "",
+        next=words,
+        late=late,
+        due=due,
+        why=tuple(_why(row, seen, now)),
+        seen=f"{span((now - row.at).total_seconds())} ago" if row.at is not None else "not yet",
+        line=timeline(seen, now) if seen is not None else None,
+    )
+
+
+def _why(row: Row, seen: TargetView | None, now: datetime) -> list[str]:
+    """Return the sentences that explain a target's state, each once."""
+    told: list[str] = []
+    if row.failure is not None and row.tone is Tone.BAD:
+        told.append(_failing(row.failure, now))
+    if seen is not None:
+        waits = row.tone is Tone.BAD and row.failure is not None
+        told += [
+            each.sentence
+            for each in seen.findings
+            if not (waits and each.reason is Reason.BACKING_OFF)
+        ]
+        if row.state == State.OVERDUE:
+            told.append(MEANING[Reason.MAX_AGE])
+    return list(dict.fromkeys(told))
+
+
+def _failing(failure: Failure, now: datetime) -> str:
+    """Say what failed, for how long, and when it is tried again."""
+    times = "Failed once" if failure.count == 1 else f"Failed {failure.count} times in a row"
+    since = span((now - failure.since).total_seconds())
+    again = in_future(failure.next_try, now)
+    return (
+        f"{times}, since {since}: {MEANING[failure.reason]} {failure.detail}"
+        f" The served key goes on; tried again {again}."
+    )

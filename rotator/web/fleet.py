@@ -1,0 +1,152 @@
+"""The targets in the order in which a person wants to see them, from the daemon's reports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from rotator.core.ledger import Failure
+from rotator.core.reasons import Reason
+from rotator.core.target import Target
+from rotator.core.view import FAILED, NEEDS_A_PERSON, State, TargetView, view
+from rotator.engine.reconcile import Report
+
+UNSEEN = "unseen"
+"""What stands for a state as long as a target was not looked at."""
+
+_NO_FAILURE = frozenset({Reason.CONFLICT, Reason.STOPPING, Reason.CLAIMED})
+# Why a target may be left for later without anything having failed.
+
+_WEIGHT = {state: index for index, state in enumerate(State)}
+
+
+class Tone(StrEnum):
+    """How much a state matters to a person."""
+
+    BAD = "bad"
+    WAIT = "wait"
+    BUSY = "busy"
+    FINE = "fine"
+
+
+_TONES: dict[str, Tone] = (
+    {str(state): Tone.BAD for state in NEEDS_A_PERSON | FAILED}
+    | {str(s): Tone.WAIT for s in (State.DISABLED, State.HELD, State.CHANGED, State.DUE)}
+    | {str(s): Tone.BUSY for s in (State.CHANGING, State.NEW)}
+    | {str(State.OK): Tone.FINE, UNSEEN: Tone.BUSY}
+)
+
+STATES = (*(str(state) for state in State), UNSEEN)
+"""Every state that a target can be shown in, the gravest first."""
+
+
+def tone_of(state: str) -> Tone:
+    """Return how much a state matters."""
+    return _TONES[state]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One target as the page and the metrics show it.
+
+    Attributes:
+        target: what is configured.
+        state: one of `STATES`.
+        seen: what people are shown, or None where it could not be observed.
+        failure: what failed last, or None.
+        at: when it was last looked at, or None.
+    """
+
+    target: Target
+    state: str
+    seen: TargetView | None
+    failure: Failure | None
+    at: datetime | None
+
+    @property
+    def tone(self) -> Tone:
+        """How much its state matters."""
+        return _TONES[self.state]
+
+
+@dataclass(slots=True)
+class _Kept:
+    report: Report
+    seen: TargetView | None
+    state: str
+
+
+class Views:
+    """Turns reports into rows; what a report says is worked out once.
+
+    A report is judged by the time at which it was made, since what it saw of the outside is
+    of that time. Only what passes by the clock alone is judged anew at each look.
+    """
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._kept: dict[str, _Kept] = {}
+
+    def rows(
+        self, targets: Iterable[Target], reports: Mapping[str, Report], now: datetime
+    ) -> list[Row]:
+        """Return a row for each target, the gravest first, then by name."""
+        kept: dict[str, _Kept] = {}
+        rows = []
+        for target in targets:
+            report = reports.get(target.name)
+            if report is None:
+                rows.append(Row(target, UNSEEN, None, None, None))
+                continue
+            known = self._kept.get(target.name)
+            if known is None or known.report is not report:
+                known = _judged(report)
+            kept[target.name] = known
+            state = _by_now(known, now)
+            rows.append(Row(target, state, known.seen, report.failure, report.at))
+        self._kept = kept
+        rows.sort(key=_rank)
+        return rows
+
+
+_RANK = {state: index for index, state in enumerate(STATES)}
+
+
+def _rank(row: Row) -> tuple[int, str]:
+    return _RANK[row.state], row.target.name
+
+
+def _judged(report: Report) -> _Kept:
+    """Return what a report says, by the time at which it was made."""
+    seen = None
+    if report.snapshot is not None and report.plan is not None:
+        seen = view(report.snapshot, report.plan, report.at)
+    if report.failure is not None and report.failure.reason not in _NO_FAILURE:
+        state = State.FAILING if seen is not None else State.UNREACHABLE
+        if seen is not None and _WEIGHT[seen.state] < _WEIGHT[state]:
+            state = seen.state
+        return _Kept(report, seen, str(state))
+    return _Kept(report, seen, str(seen.state) if seen is not None else str(State.CHANGING))
+
+
+def _by_now(known: _Kept, now: datetime) -> str:
+    """Return a state, in which what has passed since the report counts."""
+    seen, state = known.seen, known.state
+    if seen is None:
+        return state
+    weight = _WEIGHT[State(state)]
+    overdue = seen.max_age_at is not None and now > seen.max_age_at
+    if overdue and weight > _WEIGHT[State.OVERDUE]:
+        return str(State.OVERDUE)
+    if seen.next_due is not None and seen.next_due <= now and weight > _WEIGHT[State.DUE]:
+        return str(State.DUE)
+    return state
+
+
+def counted(rows: Iterable[Row]) -> dict[str, int]:
+    """Return how many targets are in each state, with a zero where there are none."""
+    counts = Counter(row.state for row in rows)
+    return {state: counts[state] for state in STATES}
