@@ -11,7 +11,7 @@ FIRST   ?= 1
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test homes simulate soak bench lint format servers lock clean
+.PHONY: help venv demo test homes simulate pairs soak bench lint format servers lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ homes: venv servers  ## run rotator in real homes: systemd, Kubernetes, image (r
 
 simulate: venv  ## run SEEDS simulated lives from seed FIRST on
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
+
+pairs: venv  ## run a rotation with every two things that can go wrong in it (20 minutes)
+	$(BIN)/python -m tests.engine.pairs
 
 soak: venv  ## three minutes of twenty targets under load, and every fault path
 	ROTATOR_LONG=1 $(BIN)/python -m pytest -s tests/end_to_end/test_many_targets.py tests/end_to_end/test_canaries.py

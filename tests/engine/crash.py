@@ -46,6 +46,6 @@ def broken_by(lab: Lab, spans: Iterable[timedelta]) -> str | None:
         for span in spans:
             lab.live(span)
         rest(lab)
-    except AssertionError as error:
-        return str(error) or repr(error)
+    except Exception as error:  # noqa: BLE001 - whatever comes out of the engine is told
+        return f"{type(error).__name__}: {error}"
     return None

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotator.core.keys import NewKey
+from rotator.core.reasons import Reason
 from rotator.engine import operate
 from rotator.errors import (
     AuditUnavailable,
@@ -60,13 +61,13 @@ class Trouble:
     lasts: timedelta = timedelta()
 
 
-def of_kind(kind: Kind) -> Trouble:
+def of_kind(kind: Kind, calls: Callable[[str], bool] = lambda _: True) -> Trouble:
     """Return the trouble that is one fault of the fakes."""
 
     def begin(lab: Lab, number: int) -> None:
         lab.faults.plan[number] = kind
 
-    return Trouble(str(kind), begin)
+    return Trouble(str(kind), begin, calls)
 
 
 # How a trouble gets hold of a call.
@@ -433,12 +434,13 @@ _audit = service_of("audit")
 _both = service_of("openrouter", "vault")
 
 
-def _acting(call: str) -> bool:
+def acting(call: str) -> bool:
+    """Tell whether a call changes something at a service."""
     return call in REMOVALS or call in ("openrouter.create", "vault.write", "vault.write_ledger")
 
 
 def _reading(call: str) -> bool:
-    return not _audit(call) and not _acting(call)
+    return not _audit(call) and not acting(call)
 
 
 TROUBLES: tuple[Trouble, ...] = (
@@ -451,7 +453,7 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble(
         "listing repeats a page",
         for_a_while(listing_repeats, 2 * HOUR),
-        lambda call: call == "openrouter.list" or _acting(call),
+        lambda call: call == "openrouter.list" or acting(call),
     ),
     Trouble("Vault sealed", for_a_while(sealed)),
     Trouble("Vault read-only", for_a_while(read_only)),
@@ -463,7 +465,7 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble("new keys refused", for_a_while(new_keys_refused(HOUR))),
     Trouble("stale read", stale, _reading),
     Trouble("one version behind", once(one_version_behind), lambda call: call.startswith("vault")),
-    Trouble("hours late", a_day_late, _acting),
+    Trouble("hours late", a_day_late, acting),
     Trouble("slow within the claim", slow_within_the_claim),
     Trouble("other field written", by_hand(other_field_written)),
     Trouble("foreign value pasted", by_hand(foreign_value_pasted)),
@@ -480,15 +482,20 @@ TROUBLES: tuple[Trouble, ...] = (
 
 
 def rest(lab: Lab) -> None:
-    """Check that all comes to rest; what nobody ever used, an operator must retire.
+    """Check that all comes to rest, with what only an operator can do where that is called for.
 
-    No evidence is not quiet: such a key is kept and reported until then.
+    No evidence is not quiet: a key that nobody ever used is kept until it is retired by
+    hand. A value put back twice within one period is contested until a release.
     """
     try:
         return lab.come_to_rest()
     except BrokenPromiseError:
         book = lab.ledger()
+        if book is not None and book.hold is not None and book.hold.reason is Reason.CONTESTED:
+            operate.release(lab.world, lab.targets[0], by="somebody")
+            lab.live(HOUR)
+            book = lab.ledger()
         for entry in book.retiring if book is not None else ():
-            if entry.hash not in lab.promises.last_served:
+            if entry.hash not in lab.promises.last_served and entry.disabled_at is None:
                 operate.retire(lab.world, lab.targets[0], key=entry.hash, by="somebody")
     return lab.come_to_rest()
