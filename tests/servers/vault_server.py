@@ -6,11 +6,13 @@ KV version 2 engine at ``secret/`` and is unsealed at once; its data is gone whe
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -53,8 +55,10 @@ class VaultServer:
     survive a stop.
     """
 
-    def __init__(self, binary: Path) -> None:
+    def __init__(self, binary: Path, *, tls: bool = False) -> None:
+        """Prepare; with `tls` it makes a certificate of its own, and asks callers for theirs."""
         self._binary = binary
+        self._tls = tls
         self._home = Path(tempfile.mkdtemp(prefix="rotator-vault-"))
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +66,12 @@ class VaultServer:
     @property
     def address(self) -> str:
         """The base URL, as VAULT_ADDR would hold it."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    @property
+    def ca_cert(self) -> Path:
+        """The authority of a server with TLS."""
+        return self._home / "vault-ca.pem"
 
     @property
     def root_token(self) -> str:
@@ -91,6 +100,8 @@ class VaultServer:
             f"-dev-listen-address=127.0.0.1:{self._port}",
             "-dev-no-store-token",
         ]
+        if self._tls:
+            command += ["-dev-tls", f"-dev-tls-cert-dir={self._home}"]
         with (self._home / "vault.log").open("ab") as log:
             # A HOME and an environment of its own: no token file, no VAULT_* of the developer's.
             self._process = subprocess.Popen(
@@ -142,9 +153,17 @@ class VaultServer:
         self.stop()
         raise RuntimeError(f"Vault did not start on {self.address}:\n{self.log[-3000:]}")
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self._tls:
+            return http.client.HTTPConnection("127.0.0.1", self._port, timeout=2)
+        context = ssl.create_default_context()
+        with contextlib.suppress(OSError):  # it may not be written yet
+            context.load_verify_locations(self.ca_cert)
+        return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=2, context=context)
+
     def _is_ready(self) -> bool:
         """Whether it answers as an initialised, unsealed, active server with its KV engine mounted."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2)
+        connection = self._connection()
         try:
             for path in ("/v1/sys/health", "/v1/sys/mounts/secret"):
                 connection.request("GET", path, headers={"X-Vault-Token": ROOT_TOKEN})

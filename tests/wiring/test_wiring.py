@@ -110,6 +110,21 @@ def test_a_key_in_vault_is_remembered_and_read_again_once_it_was_refused(stand: 
     services.close()
 
 
+def test_a_management_key_in_a_file_is_the_one_that_stands_there_now(stand: Stand) -> None:
+    file = stand.folder / "management-key"
+    file.write_text("sk-or-v1-" + "0" * 64)
+    stand.write(management_key=f'{{ file = "{file}" }}')
+    world, services = build(stand.config(), mode="rotate")
+    with pytest.raises(Unauthorised):
+        world.issuer.whoami_management()
+    file.write_text(stand.sandbox.management_key)
+    assert world.issuer.whoami_management().is_management_key
+    file.unlink()
+    with pytest.raises(Unauthorised, match="cannot be read"):
+        world.issuer.whoami_management()
+    services.close()
+
+
 def test_an_approle_logs_in(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     role_id, secret_id = stand.sandbox.tokens.add_approle("rotator", ("root",))
     monkeypatch.setenv("SECRET_ID", secret_id)

@@ -123,10 +123,9 @@ class Unwrapping:
         with self._lock:
             if self._opened is not None and self._opened[0] == token.sha256():
                 return self._opened[1]
-            via, shown = connect(None), {"token": token.reveal()}
-            made_at = _told(
-                "look up the wrapping token", via.post("/v1/sys/wrapping/lookup", json=shown)
-            ).get("creation_path")
+            shown = {"token": token.reveal()}
+            outcome: Outcome = connect(None).post("/v1/sys/wrapping/lookup", json=shown)
+            made_at = _told("look up the wrapping token", outcome).get("creation_path")
             path = rf"(.*/)?auth/{re.escape(mount)}/role/[^/]+/(custom-)?secret-id"
             if not isinstance(made_at, str) or not re.fullmatch(path, made_at):
                 raise Unauthorised(
@@ -135,8 +134,8 @@ class Unwrapping:
                     f"the wrapping token was not made at auth/{mount}/role/ROLE/secret-id: "
                     "somebody may have opened the true one; find out, and make another",
                 )
-            held = _told("unwrap secret_id", hvac.api.SystemBackend(via).unwrap(token.reveal()))
-            text = held.get("secret_id")
+            outcome = hvac.api.SystemBackend(connect(token)).unwrap()
+            text = _told("unwrap secret_id", outcome).get("secret_id")
             secret_id = credential(lambda: Secret(str(text or "")), "wrapped secret_id")
             self._opened = token.sha256(), secret_id
             return secret_id

@@ -10,7 +10,16 @@ from typing import Any
 import hvac
 import pytest
 
-from rotator.adapters.vault import AppRoleAuth, TokenAuth, VaultSecretStore
+from rotator.adapters.vault import (
+    AppRoleAuth,
+    CertAuth,
+    JwtAuth,
+    Login,
+    TokenAuth,
+    VaultClient,
+    VaultSecretStore,
+    VaultSettings,
+)
 from rotator.errors import Refused, Transient, Unauthorised
 from rotator.secret import Secret, SecretFields
 from tests.adapters.vault.conftest import TOKEN, Connect, HandClock
@@ -194,6 +203,8 @@ class Tokens:
         self.vault, self.ttl = vault, ttl
         self.alive: set[str] = set()
         self.issued = 0
+        self.renewable = True
+        self.renewed: int | None = None  # seconds that a renewal gives; None refuses it
         self.denied: tuple[str, ...] = ()
         vault.scripted = lambda asked: True
         vault.respond = self.usually
@@ -202,15 +213,18 @@ class Tokens:
         self.issued += 1
         token = f"hvs.CANARY{self.issued}"
         self.alive = {token}
-        return answer(
-            200, {"auth": {"client_token": token, "lease_duration": self.ttl, "renewable": True}}
-        )
+        return answer(200, {"auth": self.auth(token, self.ttl)})
+
+    def auth(self, token: str, ttl: int) -> dict[str, Any]:
+        return {"client_token": token, "lease_duration": ttl, "renewable": self.renewable}
 
     def usually(self, asked: Asked) -> Reply:
         if asked.path.endswith("/login"):
             return self.login()
         if asked.headers.get("x-vault-token") not in self.alive:
             return errors(403, *DEAD)
+        if asked.path == "auth/token/renew-self" and self.renewed is not None:
+            return answer(200, {"auth": self.auth(asked.headers["x-vault-token"], self.renewed)})
         if asked.path in self.denied:
             return errors(403, "1 error occurred:\n\t* permission denied\n\n")
         if asked.path.startswith("secret/data/"):
@@ -282,6 +296,147 @@ def test_an_approle_token_is_replaced_after_two_thirds_of_its_life_by_one_thread
     clock.seconds += 2401
     in_threads(8, lambda: store.read("secret/a"))
     assert tokens.issued == 2
+
+
+def test_a_token_is_renewed_in_time_for_as_long_as_it_is_renewed_in_full(
+    vault: RawVault, tokens: Tokens, connect: Connect
+) -> None:
+    clock = HandClock()
+    store = VaultSecretStore(connect(vault.address, APPROLE, clock=clock))
+    store.read("secret/a")
+    tokens.renewed = 3600
+    for _ in range(5):
+        clock.seconds += 2401
+        store.read("secret/a")
+    assert (tokens.issued, tokens.count("renew-self")) == (1, 5)
+    # Vault rounds, and cuts a renewal at the token's last end.
+    tokens.renewed = 3590
+    clock.seconds += 2401
+    store.read("secret/a")
+    assert tokens.issued == 1
+    tokens.renewed = 3000
+    clock.seconds += 2401
+    store.read("secret/a")
+    assert tokens.issued == 2
+
+
+def test_a_token_that_is_not_renewable_is_replaced_without_asking(
+    vault: RawVault, tokens: Tokens, connect: Connect
+) -> None:
+    clock = HandClock()
+    store = VaultSecretStore(connect(vault.address, APPROLE, clock=clock))
+    tokens.renewable = False
+    store.read("secret/a")
+    clock.seconds += 2401
+    store.read("secret/a")
+    assert (tokens.issued, tokens.count("renew-self")) == (2, 0)
+
+
+def test_a_token_that_no_call_uses_is_kept_alive_by_the_heartbeat(
+    vault: RawVault, tokens: Tokens, connect: Connect
+) -> None:
+    clock = HandClock()
+    client = connect(vault.address, APPROLE, clock=clock)
+    tokens.renewed = 3600
+    client.stay_logged_in()
+    clock.seconds += 2401
+    client.stay_logged_in()
+    client.stay_logged_in()
+    assert vault.calls == ["POST auth/approle/login", "POST auth/token/renew-self"]
+
+
+@pytest.mark.parametrize(("spread", "renews_at"), [(0.0, 2400), (0.5, 2280), (1.0, 2160)])
+def test_replicas_renew_at_different_times_and_none_after_two_thirds(
+    vault: RawVault, tokens: Tokens, spread: float, renews_at: int
+) -> None:
+    clock = HandClock()
+    client = VaultClient(VaultSettings(vault.address), APPROLE, clock, spread=lambda: spread)
+    tokens.renewed = 3600
+    client.stay_logged_in()
+    clock.seconds += renews_at - 1
+    client.stay_logged_in()
+    assert tokens.count("renew-self") == 0
+    clock.seconds += 2
+    client.stay_logged_in()
+    assert tokens.count("renew-self") == 1
+    client.close()
+
+
+def test_a_token_file_that_was_written_anew_is_taken_up_before_the_old_token_is_refused(
+    vault: RawVault, tokens: Tokens, connect: Connect, tmp_path: Path
+) -> None:
+    file, clock = tmp_path / "token", HandClock()
+    tokens.alive = {"old", "new"}
+    file.write_text("old")
+    auth = TokenAuth(lambda: Secret(file.read_text()), lambda: file.exists() and file.read_text())
+    store = VaultSecretStore(connect(vault.address, auth, clock=clock))
+
+    def used() -> str:
+        store.read("secret/a")
+        return vault.asked[-1].headers["x-vault-token"]
+
+    assert used() == "old"
+    file.write_text("new")
+    assert used() == "new"
+    # Between two writes the file may be empty or gone: the token in hand still lives.
+    file.write_text("")
+    assert used() == "new"
+    file.unlink()
+    asked = len(vault.asked)
+    assert used() == "new"
+    file.write_text("old")
+    assert used() == "new"
+    assert len(vault.asked) == asked + 2
+    clock.seconds += 11
+    assert used() == "old"
+
+
+def test_a_file_that_was_touched_but_holds_the_same_token_changes_nothing(
+    vault: RawVault, tokens: Tokens, connect: Connect
+) -> None:
+    stamps = iter(range(100))
+    tokens.alive = {TOKEN}
+    auth = TokenAuth(lambda: Secret(TOKEN), lambda: next(stamps))
+    client = connect(vault.address, auth)
+    VaultSecretStore(client).read("secret/a")
+    VaultSecretStore(client).read("secret/a")
+    assert client._keeper.current().number == 1
+
+
+def test_a_secret_id_that_was_written_anew_is_logged_in_with(
+    vault: RawVault, tokens: Tokens, connect: Connect
+) -> None:
+    secret = "CANARYfirst"
+    auth = AppRoleAuth(lambda: Secret("role"), lambda: Secret(secret), stamp=lambda: secret)
+    store = VaultSecretStore(connect(vault.address, auth))
+    store.read("secret/a")
+    secret = "CANARYsecond"
+    store.read("secret/a")
+    store.read("secret/a")
+    assert tokens.issued == 2
+    logins = [asked.body for asked in vault.asked if asked.path.endswith("/login")]
+    assert [b"CANARYsecond" in body for body in logins] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        APPROLE,
+        JwtAuth("kubernetes", "r", lambda: Secret("j.w.t"), "kubernetes"),
+        JwtAuth("jwt", "r", lambda: Secret("j.w.t"), "jwt"),
+        CertAuth(),
+    ],
+)
+def test_the_namespace_goes_with_a_login_as_with_every_call(
+    vault: RawVault, tokens: Tokens, auth: Login
+) -> None:
+    settings = VaultSettings(vault.address, namespace="team-a/eu")
+    client = VaultClient(settings, auth, HandClock())
+    tokens.renewed = 3600
+    VaultSecretStore(client).read("secret/a")
+    client.close()
+    assert vault.asked[0].path.endswith("/login")
+    assert {asked.headers["x-vault-namespace"] for asked in vault.asked} == {"team-a/eu"}
 
 
 def test_a_token_that_ended_unused_is_replaced_before_the_next_call(
