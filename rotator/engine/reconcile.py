@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rotator.core import edits
-from rotator.core.failures import Cause, failure_after, next_failure
+from rotator.core.failures import Cause, next_failure
 from rotator.core.ledger import Failure
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
@@ -40,7 +40,7 @@ _LOOKS = 12
 
 _REOBSERVATIONS = 3
 
-_PUT_OFF = frozenset({Reason.STOPPING, Reason.PAUSED})
+_PUT_OFF = frozenset({Reason.STOPPING, Reason.STANDING_BY, Reason.PAUSED})
 """Why a plan is left for later without anything having failed."""
 
 
@@ -87,14 +87,14 @@ def reconcile(
     Returns:
         The report; failures are in it, not raised.
     """
-    current = _Pass(world, target, demand, observation)
+    current = _Pass(world, target, demand, observation, earlier)
     try:
         for _ in range(_ROUNDS):
             report = current.one_plan()
             if report is not None:
                 return report
     except (ServiceError, AuditUnavailable, InvariantViolation) as error:
-        return current.broken_off(error, earlier)
+        return current.broken_off(error)
     log.warning("target %s needs more than %d plans at once", target.name, _ROUNDS)
     return replace(current.report(), wake_at=world.clock.now() + timedelta(seconds=1))
 
@@ -107,6 +107,7 @@ class _Pass:
     target: Target
     demand: Demand | None
     observation: Observation | None
+    earlier: Failure | None
     chosen: Plan | None = None
     changed: tuple[str, ...] = ()
     reobserved: int = 0
@@ -169,19 +170,19 @@ class _Pass:
         report = self.report()
         assert report.snapshot is not None  # the pass has observed
         snapshot = replace(report.snapshot, ledger=execution.ledger)
-        if failure is None:
-            failure = failure_after(snapshot, Cause(failed.reason, failed.detail), report.at)
+        book = execution.ledger.ledger
+        if failure is None or book is None or book.failure != failure:  # the ledger has no count
+            wait = timedelta(seconds=failed.retry_after) if failed.retry_after else None
+            failure = self._next_failure(Cause(failed.reason, failed.detail, wait))
         return replace(report, snapshot=snapshot, failure=failure, wake_at=failure.next_try)
 
-    def broken_off(
-        self, error: ServiceError | AuditUnavailable | InvariantViolation, earlier: Failure | None
-    ) -> Report:
+    def broken_off(self, error: ServiceError | AuditUnavailable | InvariantViolation) -> Report:
         """Report that something could not be observed; where Vault works it takes a note."""
         world = self.world
         service = error.service if isinstance(error, ServiceError) else None
         if isinstance(error, Unauthorised) and service == "openrouter":
             world.fleet.refuse(str(error))
-        failure = self._next_failure(cause_of(error), earlier)
+        failure = self._next_failure(cause_of(error))
         log.error("target %s: %s", self.target.name, error, extra={"reason": failure.reason})
         if self.observation is not None and service == "openrouter":
             note_failure(world, self.observation, failure)
@@ -195,11 +196,12 @@ class _Pass:
             wake_at=failure.next_try,
         )
 
-    def _next_failure(self, cause: Cause, earlier: Failure | None) -> Failure:
+    def _next_failure(self, cause: Cause) -> Failure:
         """Return one more failure in the row, as far as the row and the served key are known."""
         seen = self.observation.snapshot.ledger if self.observation is not None else None
         book = seen.ledger if seen is not None else None
-        known = [each for each in (earlier, book.failure if book else None) if each is not None]
+        kept = book.failure if book is not None else None
+        known = [each for each in (self.earlier, kept) if each is not None]
         before = max(known, key=lambda each: each.count, default=None)
         served = book.served if book is not None else None
         expires_at = served.expires_at if served is not None else None

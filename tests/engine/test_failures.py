@@ -74,3 +74,20 @@ def test_a_failure_to_look_waits_no_longer_than_half_of_what_the_served_key_has_
     assert report.failure is not None
     assert report.failure.reason is Reason.UNAVAILABLE
     assert report.failure.next_try - report.at <= timedelta(seconds=10)
+
+
+def test_a_vault_that_takes_no_writes_is_tried_again_with_growing_waits() -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=12))
+    lab.faults.choose = lambda _service, name, _acts: (
+        Kind.REFUSED if name == "write_ledger" else None
+    )
+    began, waits = lab.clock.now(), []
+    for count in range(1, 7):
+        report = lab.run()
+        assert report.failure is not None
+        assert (report.failure.count, report.failure.since) == (count, began)
+        waits.append(report.failure.next_try - report.at)
+        lab.clock.advance(waits[-1])
+    assert waits[-1] > 8 * waits[0]
