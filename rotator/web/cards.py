@@ -97,26 +97,22 @@ def card(row: Row, now: datetime) -> Card:
 def _why(row: Row, seen: TargetView | None, now: datetime) -> list[str]:
     """Return the sentences that explain a target's state, each once."""
     told: list[str] = []
-    if row.failure is not None and row.tone is Tone.BAD:
-        told.append(_failing(row.failure, now))
-    if seen is not None:
-        waits = row.tone is Tone.BAD and row.failure is not None
-        told += [
-            each.sentence
-            for each in seen.findings
-            if not (waits and each.reason is Reason.BACKING_OFF)
-        ]
-        if row.state == State.OVERDUE:
-            told.append(MEANING[Reason.MAX_AGE])
-    return list(dict.fromkeys(told))
+    failure = row.failure if row.tone is Tone.BAD else None
+    if row.state == State.OVERDUE or (
+        seen is not None and seen.max_age_at is not None and seen.max_age_at < now
+    ):
+        told.append(MEANING[Reason.MAX_AGE])
+    if failure is not None:
+        told += [MEANING[failure.reason], failure.detail, _failing(failure, now)]
+    for each in seen.findings if seen is not None else ():
+        if failure is None or each.reason is not Reason.BACKING_OFF:
+            told.append(each.sentence)
+    return [each for each in dict.fromkeys(told) if each]
 
 
 def _failing(failure: Failure, now: datetime) -> str:
-    """Say what failed, for how long, and when it is tried again."""
-    times = "Failed once" if failure.count == 1 else f"Failed {failure.count} times in a row"
+    """Say what failed, how often, and when it is tried again."""
+    times = "Once" if failure.count == 1 else f"{failure.count} times in a row"
     since = span((now - failure.since).total_seconds())
     again = in_future(failure.next_try, now)
-    return (
-        f"{times}, since {since}: {MEANING[failure.reason]} {failure.detail}"
-        f" The served key goes on; tried again {again}."
-    )
+    return f"{times}, for {since}. Tried again {again}; the served key goes on meanwhile."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlencode
@@ -156,7 +157,7 @@ class Page:
         rows = self._views.rows(self._source.targets(), self._source.reports(), now)
         chosen = [row for row in rows if _wanted(row, asked)]
         bad = [row for row in chosen if row.tone is Tone.BAD]
-        rest = [row for row in chosen if row.tone is not Tone.BAD]
+        rest = sorted((row for row in chosen if row.tone is not Tone.BAD), key=_soonest)
         bad_pages = _pages(asked, "bad", len(bad))
         rest_pages = _pages(asked, "page", len(rest))
         counts = counted(rows)
@@ -179,6 +180,16 @@ class Page:
             "rest_pages": rest_pages,
             "events": heard.events[:EVENTS],
         }
+
+
+_TONES = {tone: index for index, tone in enumerate(Tone)}
+_FAR = datetime.max.replace(tzinfo=UTC)
+
+
+def _soonest(row: Row) -> tuple[int, datetime]:
+    """Put first what waits for something, then what is rotated soonest."""
+    due = row.seen.next_due if row.seen is not None else None
+    return _TONES[row.tone], due or _FAR
 
 
 def _wanted(row: Row, asked: Asked) -> bool:

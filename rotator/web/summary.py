@@ -40,6 +40,8 @@ def headline(rows: list[Row], counts: Mapping[str, int], process: Process) -> tu
         return Tone.BAD, f"{bad:,} of {len(rows):,} targets {_needs(bad)} attention"
     if unseen:
         return Tone.BUSY, f"{unseen:,} of {len(rows):,} targets are yet to be looked at"
+    if any(row.tone is not Tone.FINE for row in rows):
+        return Tone.FINE, "No target needs attention"
     if len(rows) == 1:
         return Tone.FINE, "The one target is in order"
     return Tone.FINE, f"All {len(rows):,} targets are in order"

@@ -143,7 +143,7 @@ def wrong(sample: Sample, number: int) -> None:
     name = snapshot.target.name
     match number % 7:
         case 0:
-            foreign = ForeignValue(4, NOW - 3 * HOUR, NOW - 3 * HOUR)
+            foreign = ForeignValue(3, builders.WRITTEN, NOW - 3 * HOUR)
             sample.add(_book(snapshot, foreign=foreign, served=None))
         case 1:
             detail = "openrouter create a key: 503 from https://openrouter.ai/api/v1/keys"
@@ -159,7 +159,7 @@ def wrong(sample: Sample, number: int) -> None:
             sample.add(_book(of(number, age=9 * DAY), retiring=(old,)))
         case 3:
             sample.unreachable(
-                snapshot.target, "vault read the ledger: connection refused by vault.example.com"
+                snapshot.target, "vault: read the ledger: connection refused by vault.example.com."
             )
         case 4:
             late = of(number, age=47 * DAY)
