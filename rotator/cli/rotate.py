@@ -7,35 +7,25 @@ from typing import Any
 import click
 
 from rotator.cli import exits
+from rotator.cli.acting import Acting, timeout_option
 from rotator.cli.common import (
     Interrupt,
     complete_target,
-    fill,
     named_targets,
     operator,
     pass_session,
     services_for,
-    spread_over,
 )
 from rotator.cli.output import document, say, warn
 from rotator.cli.root import Session
-from rotator.cli.rotating import Outcome, Verdict, rotate_one
-from rotator.core.durations import parse_duration
+from rotator.core.asked import rotation_demand
+from rotator.core.request import Arguments, Request, Verb
 from rotator.core.snapshot import Demand
 from rotator.core.target import Target
+from rotator.engine.attempts import Rotation, until
 from rotator.engine.operate import note_command
+from rotator.engine.outcomes import Outcome, Verdict, served_before
 from rotator.engine.world import World
-
-
-def seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """Read ``--timeout``."""
-    del ctx, parameter
-    if value is None:
-        return None
-    try:
-        return parse_duration(value).total_seconds()
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -51,12 +41,7 @@ def seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     is_flag=True,
     help="Also where the field holds a value that no key of the account explains.",
 )
-@click.option(
-    "--timeout",
-    callback=seconds,
-    metavar="DURATION",
-    help="How long to try, such as 90s.  [default: twice claim_timeout]",
-)
+@timeout_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @pass_session
 def rotate(
@@ -71,8 +56,9 @@ def rotate(
 ) -> None:
     """Replace keys now, whatever the schedule; returns when the new key is served.
 
-    Waits while another process changes the target, and tries again until it is done or
-    the time is up. At the end the secret is read once more: exit code 0 means that Vault
+    Beside a daemon, the daemon rotates and this waits for it. Without one it is done here:
+    it waits while another process changes the target, and tries again until it is done
+    or the time is up. At the end the secret is read once more: exit code 0 means that Vault
     serves the very key whose hash is printed.
 
     \b
@@ -86,30 +72,53 @@ def rotate(
         raise click.UsageError("name targets, or say --all")
     config = session.config(logs="critical")
     targets = config.targets if everything else named_targets(config, names)
+    arguments = Arguments(
+        named=not everything, compromised=compromised, overwrite_foreign=overwrite_foreign
+    )
     interrupt = Interrupt()
     with interrupt.listening(), services_for(config, "rotate", interrupt) as services:
-        world = services.world()
-        services.announce(world)
-        threads = config.daemon.workers
-        fill(world, config)
-        demand = Demand(world.clock.now(), not everything, compromised, overwrite_foreign)
-        limit = timeout or 2 * config.daemon.claim_timeout.total_seconds()
-
-        flags = {"--compromised": compromised, "--overwrite-foreign": overwrite_foreign}
-        asked = " ".join(flag for flag, given in flags.items() if given)
-
-        def work(target: Target) -> Outcome:
-            note_command(world, target, command="rotate", by=operator(), detail=asked)
-            outcome = rotate_one(world, target, demand, limit, warn)
-            if not as_json:
-                _tell(outcome)
-            return outcome
-
-        outcomes = spread_over(threads, work, targets)
-        services.say_goodbye(world)
+        acting = Acting.of(services, timeout)
+        outcomes = acting.carry_out(
+            targets,
+            lambda _: (Verb.ROTATE, arguments),
+            _Rotating(acting, arguments),
+            (lambda _: None) if as_json else _tell,
+        )
+        acting.end()
     if as_json:
         document({"targets": [as_document(each) for each in outcomes]})
-    click.get_current_context().exit(_code(world, outcomes))
+    click.get_current_context().exit(_code(acting.world, outcomes))
+
+
+class _Rotating:
+    """Rotates in this process."""
+
+    def __init__(self, acting: Acting, arguments: Arguments) -> None:
+        self._world = acting.world
+        self._book = acting.book
+        self._arguments = arguments
+        self._asked_at = acting.world.clock.now()
+
+    def __call__(self, target: Target, request: Request | None, limit: float) -> Outcome:
+        world, arguments = self._world, self._arguments
+        flags = {
+            "--compromised": arguments.compromised,
+            "--overwrite-foreign": arguments.overwrite_foreign,
+        }
+        asked = " ".join(flag for flag, given in flags.items() if given)
+        note_command(world, target, command="rotate", by=operator(), detail=asked)
+        demand, old = self._demand(target, request), served_before(world, target)
+        return until(Rotation(world, target, demand, old), limit, warn)
+
+    def _demand(self, target: Target, request: Request | None) -> Demand:
+        """Return what to ask the planner for: not once more what was done for the request."""
+        book = self._book(target) if request is not None else None
+        if request is not None and book is not None:
+            return rotation_demand(book, request, self._world.clock.now())
+        arguments = self._arguments
+        return Demand(
+            self._asked_at, arguments.named, arguments.compromised, arguments.overwrite_foreign
+        )
 
 
 def _code(world: World, outcomes: list[Outcome]) -> int:

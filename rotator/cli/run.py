@@ -13,9 +13,9 @@ from rotator.cli.common import Interrupt, pass_session, services_for
 from rotator.cli.documents import failure_document, target_document, unreachable_document
 from rotator.cli.output import document, say, warn
 from rotator.cli.root import Session
-from rotator.cli.rotating import NO_FAILURE
 from rotator.config import Config
 from rotator.core.view import State, TargetView, view
+from rotator.engine.outcomes import NO_FAILURE
 from rotator.engine.reconcile import Report
 from rotator.engine.world import World
 

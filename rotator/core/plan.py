@@ -8,7 +8,7 @@ removing, and takes the first that has an answer:
 3. does somebody hold a claim, or did one expire;
 4. was the secret moved or changed by another hand;
 5. are there keys of ours that no ledger knows;
-6. does an operator want an older key back (then nothing further is asked);
+6. does an operator want an older key back, or this one kept (then nothing further is asked);
 7. is the served key dead, or due;
 8. may a retiring key be looked at, disabled or deleted.
 
@@ -22,6 +22,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rotator.core import edits
+from rotator.core.adoption import plan_adoption
 from rotator.core.checks import (
     ROTATION_STOPS,
     claimed_by_another,
@@ -80,6 +81,8 @@ def _plan(snapshot: Snapshot, now: datetime) -> Plan:
             return answer
     if snapshot.demand is not None and snapshot.demand.rollback is not None:
         return plan_rollback(snapshot, snapshot.demand.rollback, now)
+    if snapshot.demand is not None and snapshot.demand.adopt:
+        return plan_adoption(snapshot, now)
     return _rotate_or_remove(snapshot, now)
 
 

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     DELETE_CLAIMED = "delete_claimed"
     VALUE_GONE = "value_gone"
     OLD_KEY_GONE = "old_key_gone"
+    NOTHING_TO_ADOPT = "nothing_to_adopt"
     # What failed.
     MINT_REFUSED = "mint_refused"
     MINT_UNKNOWN = "mint_unknown"
@@ -93,6 +94,12 @@ class Reason(StrEnum):
     DEFECT = "defect"
     PAUSED = "paused"
     STOPPING = "stopping"
+    STANDING_BY = "standing_by"
+    # What became of a request to the process that acts.
+    TIMED_OUT = "timed_out"
+    WITHDRAWN_REQUEST = "withdrawn_request"
+    UNANSWERED = "unanswered"
+    NO_LEDGER = "no_ledger"
 
 
 MEANING: dict[Reason, str] = {
@@ -151,6 +158,7 @@ MEANING: dict[Reason, str] = {
     Reason.DELETE_CLAIMED: "The old key was about to be deleted once, which may still take effect.",
     Reason.VALUE_GONE: "No version of the secret that can be read holds the old key's value.",
     Reason.OLD_KEY_GONE: "The old key has expired, or no longer exists at OpenRouter.",
+    Reason.NOTHING_TO_ADOPT: "The field holds no value, so there is no key to be taken over.",
     Reason.MINT_REFUSED: "OpenRouter refused to create a key.",
     Reason.MINT_UNKNOWN: "No answer tells whether a key was created; it is settled later.",
     Reason.NOT_AS_ORDERED: "The new key's limit is not the one that was asked for.",
@@ -172,5 +180,10 @@ MEANING: dict[Reason, str] = {
     Reason.DEFECT: "The plan would have broken a promise, so it was not carried out: please report.",
     Reason.PAUSED: "Writes to OpenRouter are paused or queued; it is this target's turn later.",
     Reason.STOPPING: "The process was asked to stop.",
+    Reason.STANDING_BY: "The process no longer holds the lease; another one does the work.",
+    Reason.TIMED_OUT: "It was not done in time, and nobody waits for it any longer.",
+    Reason.WITHDRAWN_REQUEST: "Whoever asked for it took the request back.",
+    Reason.UNANSWERED: "The request is gone from the ledger, and its answer cannot be told.",
+    Reason.NO_LEDGER: "The target has no ledger yet in which a request could be written.",
 }
 """One sentence of meaning for each reason."""

@@ -84,7 +84,7 @@ def due(snapshot: Snapshot, now: datetime) -> Due | None:
 def _asked_for(snapshot: Snapshot) -> Reason | None:
     """Return why an operator's request makes the target due, or None."""
     demand, book = snapshot.demand, snapshot.book
-    if demand is None:
+    if demand is None or demand.adopt:
         return None
     if book.foreign is not None and not demand.overwrite_foreign:
         return None

@@ -133,8 +133,9 @@ def _moved(snapshot: Snapshot) -> bool:
 
 
 def _explained_foreign(snapshot: Snapshot) -> bool:
-    """Tell whether a foreign value shall be compared with a listing once more."""
-    return snapshot.book.foreign is not None and snapshot.listing is not None
+    """Tell whether a foreign value shall be compared with the account's keys once more."""
+    asked = snapshot.demand is not None and snapshot.demand.adopt
+    return snapshot.book.foreign is not None and (snapshot.listing is not None or asked)
 
 
 def _unread_between(snapshot: Snapshot) -> tuple[int, ...]:

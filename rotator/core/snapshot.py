@@ -168,6 +168,7 @@ class Demand:
         compromised: skip all waits, and disable all predecessors.
         overwrite_foreign: overwrite a value that no key explains.
         rollback: set where an older key shall be served again, and no new one made.
+        adopt: set where the key that is served shall be taken as it is, and nothing rotated.
     """
 
     at: datetime
@@ -175,6 +176,7 @@ class Demand:
     compromised: bool = False
     overwrite_foreign: bool = False
     rollback: Rollback | None = None
+    adopt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

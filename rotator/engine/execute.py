@@ -173,6 +173,8 @@ def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
         raise StepFailed(Reason.UNAUTHORISED, refused)
     if world.stopping():
         raise StepFailed(Reason.STOPPING, quiet=True)
+    if not world.leads():
+        raise StepFailed(Reason.STANDING_BY, quiet=True)
     if step.claim.kind in _REMOVALS and not world.fleet.filled():
         raise StepFailed(Reason.INDEX_EMPTY)
     enables = any(isinstance(each, Enable) for each in plan.steps)

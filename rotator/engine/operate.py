@@ -55,12 +55,7 @@ def retire(world: World, target: Target, *, key: str | None, by: str) -> tuple[s
         Refused: there is no such retiring key, or no ledger that can be changed.
         ServiceError: Vault could not be asked.
     """
-    book = _book(world, target)
-    keys = frozenset(
-        entry.hash
-        for entry in book.retiring
-        if (entry.disabled_at is None or entry.enabled_by_hand) and key in (None, entry.hash)
-    )
+    keys = retirable(_book(world, target), key)
     if key is not None and not keys:
         raise Refused("vault", f"retire a key of {target.name}", f"{key} is not retiring there")
     if keys:
@@ -71,8 +66,24 @@ def retire(world: World, target: Target, *, key: str | None, by: str) -> tuple[s
     return tuple(sorted(keys))
 
 
+def retirable(book: Ledger, key: str | None) -> frozenset[str]:
+    """Return the retiring keys that are still enabled: the one of that hash, or all."""
+    return frozenset(
+        entry.hash
+        for entry in book.retiring
+        if (entry.disabled_at is None or entry.enabled_by_hand) and key in (None, entry.hash)
+    )
+
+
 def note_command(
-    world: World, target: Target, *, command: str, by: str, detail: str, key: str | None = None
+    world: World,
+    target: Target,
+    *,
+    command: str,
+    by: str,
+    detail: str,
+    key: str | None = None,
+    request: str | None = None,
 ) -> None:
     """Write into the audit trail who asked for what, before anything is changed for it.
 
@@ -83,13 +94,14 @@ def note_command(
         by: who asked.
         detail: its arguments in one line, without secrets.
         key: hash of the key that it names, or None.
+        request: the id under which another process asked this one for it, or None.
 
     Raises:
         AuditUnavailable: it could not be written.
     """
     event = OperatorCommand(
         phase=Phase.OUTCOME,
-        op=f"{world.draw()}/{command}",
+        op=f"{request or world.draw()}/{command}",
         target=target.name,
         key_hash=key,
         result=Result.DONE,
@@ -112,10 +124,21 @@ def _book(world: World, target: Target) -> Ledger:
 def _operate(
     world: World, target: Target, edit: Edit, *, by: str, command: str, detail: str
 ) -> None:
-    """Write the edit into the ledger, and then the command into the audit trail, once.
+    """Write the edit into the ledger, and then the command into the audit trail, once."""
+    change(world, target, edit, command)
+    note_command(world, target, command=command, by=by, detail=detail)
 
-    The ledger's change has an intent of its own. A claim that stands meanwhile is kept:
-    its holder re-reads and goes on.
+
+def change(world: World, target: Target, edit: Edit, command: str = "change") -> None:
+    """Apply an edit to a target's ledger as it stands, and anew where another was first.
+
+    The change has an intent of its own in the audit trail. A claim that stands meanwhile is
+    kept: its holder re-reads and goes on.
+
+    Raises:
+        Refused: the target has no ledger that can be changed.
+        StepFailed: the ledger keeps changing.
+        ServiceError: Vault could not be asked.
     """
     for attempt in range(_TRIES):
         observation = observe(world, target)
@@ -130,5 +153,4 @@ def _operate(
             if attempt == _TRIES - 1:
                 raise
             continue
-        note_command(world, target, command=command, by=by, detail=detail)
         return

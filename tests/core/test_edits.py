@@ -13,6 +13,7 @@ from rotator.core import edits, hand_edits
 from rotator.core.edits import Edit
 from rotator.core.ledger import ClaimKind, Ledger, PutBack
 from rotator.core.reasons import Reason
+from rotator.core.request import Answer, Arguments, Request, Result, Verb
 from tests.core.builders import (
     DAY,
     FAILURE,
@@ -35,6 +36,9 @@ from tests.core.builders import (
     served,
 )
 from tests.core.strategies import ledgers
+
+REQUEST = Request("4711", Verb.ROTATE, Arguments(), "me@here", NOW, NOW + HOUR, A)
+ANSWER = Answer("4711", Result.DONE, None, "", (B,), "replica-2", NOW)
 
 ALL: tuple[Edit, ...] = (
     edits.TakeClaim(claim()),
@@ -63,6 +67,10 @@ ALL: tuple[Edit, ...] = (
     hand_edits.SetHold(HELD),
     hand_edits.Release(),
     hand_edits.RetireByHand(frozenset({A, B, C})),
+    hand_edits.Adopt(A, NOW),
+    hand_edits.Ask(REQUEST),
+    hand_edits.Withdraw("4711"),
+    hand_edits.Answered(ANSWER),
 )
 
 
@@ -290,3 +298,34 @@ def test_a_value_seen_twice_gives_no_second_grace() -> None:
     edit = hand_edits.ValueSeen(served(), None, Reason.VALUE_MOVED, NOW, frozenset({B}))
     book = edit.apply(ledger(retiring=(retiring(B, since=NOW - timedelta(days=9)),)))
     assert [each.since for each in book.retiring] == [NOW]
+
+
+def test_an_answer_takes_the_place_of_its_request_and_makes_its_edit_with_the_same_write() -> None:
+    book = ledger(request=REQUEST)
+    answered = hand_edits.Answered(ANSWER, hand_edits.SetHold(HELD)).apply(book)
+    assert (answered.request, answered.answer, answered.hold) == (None, ANSWER, HELD)
+
+
+def test_the_answer_to_a_request_that_was_withdrawn_or_replaced_changes_nothing() -> None:
+    other = replace(REQUEST, id="0815")
+    for book in (ledger(), ledger(request=other)):
+        assert hand_edits.Answered(ANSWER, hand_edits.SetHold(HELD)).apply(book) == book
+
+
+def test_a_request_leaves_the_answer_to_the_last_one_to_be_read() -> None:
+    book = ledger(answer=ANSWER)
+    assert hand_edits.Ask(replace(REQUEST, id="0815")).apply(book).answer == ANSWER
+
+
+def test_a_command_withdraws_its_own_request_only() -> None:
+    book = ledger(request=REQUEST)
+    assert hand_edits.Withdraw("0815").apply(book) == book
+    assert hand_edits.Withdraw("4711").apply(book) == ledger()
+
+
+def test_an_adopted_key_ages_from_then_on_unless_another_one_is_served_by_now() -> None:
+    book = hand_edits.Adopt(A, NOW).apply(ledger(served=served(A)))
+    assert book.served is not None
+    assert book.served.due_from == NOW
+    other = ledger(served=served(B))
+    assert hand_edits.Adopt(A, NOW).apply(other) == other
