@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -31,11 +32,17 @@ def program() -> Program:
 
 
 @pytest.fixture(scope="session")
-def image(program: Program, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image, built from the working tree once a session; returns its name."""
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the session's image is built from: the source as it was when the session began."""
+    return containers.copy_of_context(tmp_path_factory.mktemp("context"))
+
+
+@pytest.fixture(scope="session")
+def image(program: Program, context: Path) -> str:
+    """The image, built once a session; returns its name."""
     for name in ("buildah", "podman", "crun", "mmdebstrap", "unshare"):
         program(name)
-    containers.build(containers.copy_of_context(tmp_path_factory.mktemp("context")))
+    containers.build(context)
     return containers.IMAGE
 
 

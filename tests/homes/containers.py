@@ -2,14 +2,18 @@
 
 Where no registry is reachable, a Debian with Python takes the place of the published base image;
 ROTATOR_TEST_BASE names another that is in the local store already. Containers run in a mount
-namespace with a cgroup2 tree of its own, as hybrid cgroups are nothing that crun runs in.
+namespace with a cgroup2 tree of its own, as hybrid cgroups are nothing that crun runs in, and
+without control groups and limits that a container may not set here.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,9 +37,60 @@ IN_NAMESPACE = (
     "sh", "-c", 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"', "sh",
 )  # fmt: skip
 HARDENED = (
-    "--cgroups=disabled", "--no-healthcheck", "--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096",
-    "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges",
+    "--no-healthcheck", "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
 )  # fmt: skip
+SETTINGS = """\
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+log_driver = "k8s-file"
+[engine]
+runtime = "crun"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+[engine.runtimes]
+crun = ["{runtime}"]
+"""
+RUNTIME = """\
+#!/bin/sh
+exec crun --cgroup-manager=disabled "$@"
+"""
+DOCKER = """\
+#!/bin/sh
+# What the guides call docker: podman, which has the same commands, as it can run here.
+export CONTAINERS_CONF={settings}
+case "$1" in
+  build) shift; exec buildah bud --isolation chroot --pull-never --format docker \
+    --volume /etc/ssl/certs:/etc/ssl/certs:ro --build-arg BASE={base} "$@" ;;
+  push) shift; exec podman push "$1" "dir:{pushed}" ;;
+esac
+exec unshare --mount --propagation private \
+  sh -c 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' sh podman "$@"
+"""
+
+
+@functools.cache
+def settings() -> Path:
+    """Return a configuration for podman with which containers run here; it is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="rotator-podman-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    runtime = folder / "crun-without-cgroups"
+    runtime.write_text(RUNTIME, encoding="utf-8")
+    runtime.chmod(0o755)
+    file = folder / "containers.conf"
+    file.write_text(SETTINGS.format(runtime=runtime), encoding="utf-8")
+    return file
+
+
+def docker(folder: Path) -> Path:
+    """Write a program `docker` into a folder, for guides that say docker; return the folder."""
+    program = folder / "docker"
+    program.write_text(
+        DOCKER.format(settings=settings(), base=base_image(), pushed=folder / "pushed"),
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    return folder
 
 
 def ran(
@@ -102,7 +157,7 @@ def build(context: Path, name: str = IMAGE, *, arguments: Mapping[str, str] | No
 
 def podman(*words: str) -> list[str]:
     """Return a command line that runs podman where containers can run."""
-    return [*IN_NAMESPACE, "podman", *words]
+    return ["env", f"CONTAINERS_CONF={settings()}", *IN_NAMESPACE, "podman", *words]
 
 
 def run_command(*words: str, options: Sequence[str] = (), network: str = "none") -> list[str]:
