@@ -10,17 +10,13 @@ from typing import Any
 
 from rotator.core.keys import CallerKey
 from rotator.core.words import span
-from rotator.engine.installation import DOCUMENT
-from rotator.engine.world import ledger_name
 from rotator.errors import ConfigurationError, Refused, ServiceError, Transient, Unauthorised
 from rotator.wiring import Services, own_secrets
+from rotator.wiring.rights import OWN_TOKEN, needed
 
 _SOON = timedelta(days=14)
 _AT_ONCE = 100
 _ASKING = "look up own rights"
-
-_READ = frozenset({"read"})
-_WRITE = frozenset({"read", "create", "update"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,39 +116,45 @@ def _token(services: Services) -> Result:
     except Transient as error:
         return Result("Vault token", False, str(error), "try again")
     except ServiceError as error:
-        hint = "renew the token or role that vault.auth names; it must still be valid"
-        return Result("Vault token", False, str(error), hint)
+        return Result("Vault token", False, str(error), _login_hint(services))
     life = "no end" if token.ttl is None else f"{span(token.ttl.total_seconds())} left"
     names = ", ".join(sorted(token.policies)) or "none"
-    return Result("Vault token", True, f"{life}, policies: {names}")
+    told = f"by {services.config.vault.auth.method}: {life}, policies: {names}"
+    if getattr(services.config.vault.auth, "wrapped", False):
+        hint = "this check opened the wrapped secret id: put a new one there before the next start"
+        return Result("Vault token", True, told, hint, warning=True)
+    return Result("Vault token", True, told)
+
+
+def _login_hint(services: Services) -> str:
+    """Return what to look at where a login is refused."""
+    auth = services.config.vault.auth
+    if auth.method == "token":
+        return "put a token there that is still valid"
+    named = getattr(auth, "role", None)
+    role = f" and its role {named}" if named else ""
+    return f"look at auth/{auth.mount}{role} in Vault, and at what vault.auth shows there"
 
 
 def _needed(services: Services) -> Iterator[tuple[str, str, frozenset[str]]]:
     """Yield for each path that is used: for what, the path, and the rights that it takes."""
-    config, locate = services.config, services.vault.locate
-    for target in config.targets:
-        secret, ledger = target.secret.path, f"{config.vault.state}/{ledger_name(target.name)}"
-        yield f"target {target.name}", locate(secret).data, _WRITE
-        yield f"target {target.name}", locate(secret).metadata, _READ
-        yield f"target {target.name}", locate(ledger).data, _WRITE
-    yield "state", locate(f"{config.vault.state}/{DOCUMENT}").data, _WRITE
-    kept = config.openrouter.management_key.vault
-    if kept is not None:
-        yield "management key", locate(kept.path).data, _READ
+    for right in needed(services.config, services.vault.locate):
+        if right.path not in dict(OWN_TOKEN):
+            yield ", ".join(right.purposes), right.path, frozenset(right.capabilities)
 
 
 def _rights(services: Services) -> list[Result]:
     """Compare the token's capabilities with what is needed, a hundred paths at a time."""
     try:
-        needed = list(_needed(services))
+        wanted = list(_needed(services))
         found: dict[str, frozenset[str]] = {}
-        for paths in _chunks(dict.fromkeys(path for _, path, _ in needed)):
-            rights = services.vault.capabilities(paths)
-            if rights is None:
+        for paths in _chunks(dict.fromkeys(path for _, path, _ in wanted)):
+            granted = services.vault.capabilities(paths)
+            if granted is None:
                 hint = 'allow "update" on sys/capabilities-self to have them checked'
                 detail = "the token may not ask for its own rights: not checked"
                 return [Result("Vault rights", True, detail, hint, warning=True)]
-            found |= rights
+            found |= granted
     except ServiceError as error:
         if isinstance(error, Refused) and error.operation == _ASKING and error.status == 404:
             detail = f"this server does not tell them: not checked ({error.detail})"
@@ -161,9 +163,9 @@ def _rights(services: Services) -> list[Result]:
         return [Result("Vault rights", False, str(error), hint)]
     secrets = {services.vault.locate(target.secret.path).data for target in services.config.targets}
     missing = [
-        _lacking(what, path, wanted, wanted - found[path], exists=path in secrets)
-        for what, path, wanted in needed
-        if "root" not in found[path] and wanted - found[path]
+        _lacking(what, path, rights, rights - found[path], exists=path in secrets)
+        for what, path, rights in wanted
+        if "root" not in found[path] and rights - found[path]
     ]
     return missing or [Result("Vault rights", True, f"all on {len(found)} paths")]
 
