@@ -152,7 +152,7 @@ class FakeLedgers:
         return self._faults.call("vault", "read_ledger", seen, acts=False)
 
     def write(self, name: str, document: Mapping[str, Any], cas: int) -> Written:
-        path, data = self.prefix + name, json.loads(json.dumps(dict(document)))
+        path, data = self.prefix + name, dict(document)
         return self._faults.call(
             "vault",
             "write_ledger",

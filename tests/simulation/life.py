@@ -29,6 +29,7 @@ from rotator.engine.resync import resync, settle_interrupted
 from rotator.engine.world import Fleet, World
 from rotator.errors import AuditUnavailable, RotatorError, ServiceError
 from rotator.events import Phase, Result
+from rotator.ports import UnsettledIntent
 from tests.engine.promises import BrokenPromiseError
 from tests.fakes.audit import FakeAudit, FakeTrail
 from tests.fakes.faults import Kind, ProcessDeath
@@ -455,7 +456,7 @@ class Simulation:
         self.hub.run(self.scenario.lasts)
         self._calm_down()
         self._come_to_rest()
-        self.judge.check_trail()
+        self.judge.check_no_plaintext()
 
     def _calm_down(self) -> None:
         """Nothing new goes wrong any more, and every target is configured."""
@@ -480,6 +481,7 @@ class Simulation:
         )
         before = self.passes.copy()
         waits: dict[str, str | None] = {}
+        open_intents: list[UnsettledIntent] = []
         for hour in range(MOST_HOURS):
             self.hub.run(3600.0)
             waits = {
@@ -487,13 +489,14 @@ class Simulation:
             }
             self.most_passes = max((self.passes - before).values(), default=0)
             under_way = self.hub.late.effects or self.paused_until > self.hub.elapsed
-            if not any(waits.values()) and not under_way:
+            open_intents = self.judge.open_intents()
+            if not any(waits.values()) and not under_way and not open_intents:
                 return
             if hour >= 2 and hour % 6 == 2:
                 hands.help_out(self)
             if self.most_passes > MOST_PASSES:
                 break
-        raise BrokenPromiseError(f"it does not come to rest: {waits}")
+        raise BrokenPromiseError(f"it does not come to rest: {waits} {open_intents}")
 
 
 def _each(work: Callable[[Target], None], targets: Iterable[Target]) -> None:

@@ -339,10 +339,10 @@ def _period(policy: Policy) -> timedelta:
 def policy_for(rng: random.Random, start: datetime) -> Policy:
     """Return a policy with short waits."""
     minute = timedelta(minutes=1)
-    quiet = rng.choice((2, 5, 10)) * minute
+    quiet = rng.choice((4, 10, 20)) * minute
     drain = Drain(
         quiet_for=quiet,
-        deadline=rng.choice((30, 120)) * minute,
+        deadline=rng.choice((30, 90)) * minute,
         then=rng.choice(tuple(AfterDeadline)),
         evidence=rng.choice((Evidence.LAST_USED, Evidence.LAST_USED, Evidence.USAGE)),
     )
@@ -406,6 +406,8 @@ def _troubles(rng: random.Random, seed: int, targets: int, replicas: int) -> lis
             chosen.append(("hand", rng.choice(HANDS + OFTEN)))
         else:
             chosen.append(("clock", rng.choice(CLOCKS)))
+    if ("hand", "add_target") in chosen:
+        chosen.append(("hand", "remove_target"))
     for sort, what in chosen:
         troubles.append(
             _condition(rng, sort, what, rng.randrange(targets), rng.randrange(replicas))
