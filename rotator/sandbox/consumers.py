@@ -124,7 +124,7 @@ class _Consumer:
         self._target = target
         self._fleet = fleet
         self._first_delay = first_delay
-        self._vault = _Connection(fleet.vault_url, fleet.timeout)
+        self._vault = _Connection(fleet.vault_url, fleet.read_timeout)
         self._provider = _Connection(fleet.openrouter_url, fleet.timeout)
         self._key: str | None = None
         self._key_hash: str | None = None
@@ -202,6 +202,8 @@ class ConsumerFleet:
         rate: calls a second of each consumer.
         cache_for: seconds for which a key that was read is used before it is read again.
         timeout: seconds after which a call is given up.
+        read_timeout: the same for a read of Vault; `timeout` unless given. While a consumer waits
+            for a read it makes no calls, so that its key looks quiet.
     """
 
     def __init__(
@@ -214,6 +216,7 @@ class ConsumerFleet:
         rate: float = 10.0,
         cache_for: float = 5.0,
         timeout: float = 10.0,
+        read_timeout: float | None = None,
     ) -> None:
         self.openrouter_url = openrouter_url.rstrip("/")
         self.vault_url = vault_url.rstrip("/")
@@ -221,6 +224,7 @@ class ConsumerFleet:
         self.rate = rate
         self.cache_for = cache_for
         self.timeout = timeout
+        self.read_timeout = timeout if read_timeout is None else read_timeout
         self.stopping = threading.Event()
         self.tally = _Tally()
         spread = 1 / rate / max(1, len(targets))

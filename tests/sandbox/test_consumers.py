@@ -31,6 +31,7 @@ def fleet(
     *targets: ConsumerTarget,
     cache_for: float = 0.0,
     timeout: float = 10.0,
+    read_timeout: float | None = None,
     token: str | None = None,
 ) -> ConsumerFleet:
     return ConsumerFleet(
@@ -41,6 +42,7 @@ def fleet(
         rate=50.0,
         cache_for=cache_for,
         timeout=timeout,
+        read_timeout=read_timeout,
     )
 
 
@@ -104,6 +106,18 @@ def test_a_read_that_fails_leaves_the_consumer_the_key_it_has(sandbox: Sandbox) 
         report = wait_for(running, lambda report: report.failed_reads >= 3)
 
     assert report.failures == ()
+
+
+def test_a_read_that_is_given_up_holds_up_no_call_for_long(sandbox: Sandbox) -> None:
+    serve_new_key(sandbox)
+    with fleet(sandbox, read_timeout=0.2) as running:
+        wait_for(running, lambda report: report.calls >= 2)
+        sandbox.faults.add(Fault(kind=FaultKind.LATENCY, seconds=60, api="vault"))
+        before = running.report().calls
+        report = wait_for(running, lambda report: report.calls >= before + 5)
+
+    assert report.failures == ()
+    assert report.failed_reads == 1
 
 
 def test_without_a_key_every_call_fails_as_such(sandbox: Sandbox) -> None:
