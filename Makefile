@@ -7,11 +7,14 @@ STAMP   := $(VENV)/.installed
 ARGS    ?=
 SEEDS   ?= 1000
 FIRST   ?= 1
+MINUTES ?= 5
+MODE    ?= single
+SEED    ?=
 
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test homes simulate pairs soak bench lint format servers lock clean
+.PHONY: help venv demo test homes simulate pairs soak chaos bench lint format servers lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +51,9 @@ pairs: venv  ## run a rotation with every two things that can go wrong in it (20
 
 soak: venv  ## three minutes of twenty targets under load, and every fault path
 	ROTATOR_LONG=1 $(BIN)/python -m pytest -s tests/end_to_end/test_many_targets.py tests/end_to_end/test_canaries.py
+
+chaos: venv  ## kill the daemon for MINUTES beside a real Vault; MODE=raft kills the leader of three
+	$(BIN)/python -m tests.chaos $(MINUTES) $(MODE) $(SEED)
 
 bench: venv  ## time status and plan over a thousand targets, beside the bare reads
 	$(BIN)/python bench/status_calls.py $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -25,10 +26,10 @@ settings.load_profile("rotator")
 
 
 @pytest.fixture(scope="session")
-def vault_session(request: pytest.FixtureRequest) -> Iterator[VaultServer]:
-    """The one server of the session; tests take ``real_vault``, which sees to it that it runs.
+def vault_binary(request: pytest.FixtureRequest) -> Path:
+    """The real server's binary.
 
-    Without a binary the tests skip, and the summary says so; with CI set they fail instead.
+    Without it the tests skip, and the summary says so; with CI set they fail instead.
     """
     binary = find_vault()
     if binary is None:
@@ -36,7 +37,13 @@ def vault_session(request: pytest.FixtureRequest) -> Iterator[VaultServer]:
             pytest.fail(f"CI must run the tests against the real Vault: {HOW_TO_GET_VAULT}")
         request.config.stash[NO_VAULT] = True
         pytest.skip(HOW_TO_GET_VAULT)
-    with VaultServer(binary) as server:
+    return binary
+
+
+@pytest.fixture(scope="session")
+def vault_session(vault_binary: Path) -> Iterator[VaultServer]:
+    """The one server of the session; tests take ``real_vault``, which sees to it that it runs."""
+    with VaultServer(vault_binary) as server:
         yield server
 
 

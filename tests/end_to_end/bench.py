@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from click.testing import CliRunner
@@ -24,7 +24,6 @@ from rotator.cli.root import cli
 from rotator.core.marker import Marker, parse_marker
 from rotator.sandbox.consumers import ConsumerTarget
 from tests.end_to_end.proxy import IDLE, digest
-from tests.servers.vault_server import VaultServer
 
 T = TypeVar("T")
 
@@ -49,6 +48,20 @@ def eventually(
             return found
         assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
         time.sleep(pause)
+
+
+class NotServedError(AssertionError):
+    """A service answered, but not with what was asked for."""
+
+
+class AnyVault(Protocol):
+    """A real Vault, however it was started."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def root_token(self) -> str: ...
 
 
 class Client:
@@ -260,7 +273,7 @@ class Place:
     openrouter: str
     vault: str
     sandbox: SandboxProcess
-    real_vault: VaultServer
+    real_vault: AnyVault
     targets: tuple[str, ...]
     policy: Mapping[str, str]
     daemon: Mapping[str, str] = field(default_factory=dict)
@@ -293,6 +306,7 @@ class Place:
         daemon = {
             "heartbeat": '"500ms"',
             "resync": '"1h"',
+            "lease": '"2s"',
             "claim_timeout": '"20s"',
             "adopt_over": '"0s"',
         } | dict(self.daemon)
@@ -324,6 +338,27 @@ class Place:
     def configure(self, **policy: str) -> None:
         """Write the configuration, with some lines of the policy replaced."""
         (self.folder / "config.toml").write_text(self.configuration(**policy), encoding="utf-8")
+
+    def use_approle(self) -> str:
+        """Let it log in with an AppRole of its own from now on, and return the secret id."""
+        mount, client = f"approle-{self.instance}", self.client
+        rules = f'path "{MOUNT}/*" {{ capabilities = ["create", "read", "update"] }}'
+        for path, body in (
+            (f"sys/auth/{mount}", {"type": "approle"}),
+            (f"sys/policies/acl/{mount}", {"policy": rules}),
+            (f"auth/{mount}/role/rotator", {"token_policies": [mount]}),
+        ):
+            status, said = client.call("POST", f"/v1/{path}", body)
+            assert status == 204, said
+        _, role = client.call("GET", f"/v1/auth/{mount}/role/rotator/role-id")
+        _, made = client.call("POST", f"/v1/auth/{mount}/role/rotator/secret-id", {})
+        secret_id: str = made["data"]["secret_id"]
+        self.environment["E2E_SECRET_ID"] = secret_id
+        self.auth = (
+            f'{{ method = "approle", mount = "{mount}", role_id = "{role["data"]["role_id"]}", '
+            'secret_id = { env = "E2E_SECRET_ID" } }'
+        )
+        return secret_id
 
     def start(self, *arguments: str) -> Running:
         """Start ``rotator`` with this configuration."""
@@ -364,7 +399,8 @@ class Place:
         status, found = self.client.call("GET", f"/v1/{MOUNT}/data/{path}")
         if status == 404:
             return None
-        assert status == 200, found
+        if status != 200:
+            raise NotServedError(f"{path}: {status} {found}")
         data: dict[str, Any] = found["data"]
         return data
 

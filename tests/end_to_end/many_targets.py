@@ -98,6 +98,7 @@ class Watcher:
     """
 
     place: Place
+    pause: float = 0.1
     stop: threading.Event = field(default_factory=threading.Event)
     orphans: list[str] = field(default_factory=list)
     samples: int = 0
@@ -105,7 +106,7 @@ class Watcher:
 
     def run(self) -> None:
         try:
-            while not self.stop.wait(0.1):
+            while not self.stop.wait(self.pause):
                 self.sample()
         except BaseException as error:  # noqa: BLE001 - raised again by whoever joins
             self.broken = error
@@ -125,7 +126,7 @@ class Watcher:
         self.samples += 1
 
     def known(self) -> tuple[set[str], set[str]]:
-        """The hashes that are served or in a ledger, and the nonces of pending claims."""
+        """The hashes that are served or in a ledger, and the nonces of claims and abandoned ones."""
         hashes: set[str] = set()
         nonces: set[str] = set()
         for target in self.place.targets:
@@ -136,6 +137,7 @@ class Watcher:
                 continue
             hashes |= {entry["hash"] for entry in book["retiring"]}
             hashes |= {book["served"]["hash"]} if book["served"] else set()
+            nonces |= set(book["abandoned"])
             pending = book["pending"]
             if pending is not None:
                 nonces |= {pending["nonce"]} if pending["nonce"] else set()

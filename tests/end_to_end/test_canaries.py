@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.bench import MOUNT, Place, SandboxProcess, eventually
+from tests.end_to_end.bench import Place, SandboxProcess, eventually
 from tests.end_to_end.echoing import ANYWHERE, TARGETS, WAYS, Echo, everything_written, leaks, unmet
 from tests.end_to_end.proxy import Proxy, digest
 from tests.servers.vault_server import VaultServer
@@ -114,7 +114,7 @@ def _one(
         )
         stack.callback(place.close)
         if route in BY_APPROLE:
-            echo.secrets.add(_use_approle(place))
+            echo.secrets.add(place.use_approle())
         else:
             echo.secrets.add(server.root_token)
         openrouter.meddle = vault.meddle = echo
@@ -141,28 +141,6 @@ def _give_commands(place: Place, echo: Echo, route: str) -> None:
         if number >= least and len(unmet(echo, route)) <= (ENOUGH if route in ONCE else 0):
             break
         place.run(*debug, *command)
-
-
-def _use_approle(place: Place) -> str:
-    """Give the place an AppRole of its own, and return the secret id."""
-    mount, client = f"approle-{place.instance}", place.client
-    rules = f'path "{MOUNT}/*" {{ capabilities = ["create", "read", "update"] }}'
-    for path, body in (
-        (f"sys/auth/{mount}", {"type": "approle"}),
-        (f"sys/policies/acl/{mount}", {"policy": rules}),
-        (f"auth/{mount}/role/rotator", {"token_policies": [mount]}),
-    ):
-        status, said = client.call("POST", f"/v1/{path}", body)
-        assert status == 204, said
-    _, role = client.call("GET", f"/v1/auth/{mount}/role/rotator/role-id")
-    _, made = client.call("POST", f"/v1/auth/{mount}/role/rotator/secret-id", {})
-    secret_id: str = made["data"]["secret_id"]
-    place.environment["E2E_SECRET_ID"] = secret_id
-    place.auth = (
-        f'{{ method = "approle", mount = "{mount}", role_id = "{role["data"]["role_id"]}", '
-        'secret_id = { env = "E2E_SECRET_ID" } }'
-    )
-    return secret_id
 
 
 @pytest.fixture(scope="module")
