@@ -13,6 +13,7 @@ from typing import NamedTuple
 import click
 import hvac
 import pytest
+from click.testing import CliRunner
 
 from rotator.cli.root import COMMANDS, cli
 from rotator.config import load
@@ -224,6 +225,19 @@ def test_each_file_that_is_named_to_developers_is_there(page: str) -> None:
 
 
 # --- rights in Vault -----------------------------------------------------------------------------
+
+
+def test_the_policy_that_the_page_on_security_shows_is_the_one_that_is_printed(
+    tmp_path: Path,
+) -> None:
+    ((_, policy),) = samples("hcl")
+    config = tmp_path / "config.toml"
+    ((_, small),) = [each for each in samples("toml") if each[0] == "docs/configuration.md"]
+    config.write_text(small, encoding="utf-8")
+    result = CliRunner().invoke(cli, ["--config", str(config), "vault-policy"])
+    first, _, printed = result.stdout.partition("\n")
+    assert first.startswith("# ")
+    assert printed == policy
 
 
 def test_the_policy_that_the_page_on_security_shows_is_enough_for_every_command(

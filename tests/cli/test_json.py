@@ -39,7 +39,7 @@ def assert_same_shape(real: Any, shown: Any, place: str = "") -> None:
 
 def test_every_command_that_takes_json_is_shown() -> None:
     commands = {"status", "plan", "run --once", "rotate", "rollback", "retire", "check"}
-    assert set(SHOWN) == commands | {"audit verify"}
+    assert set(SHOWN) == commands | {"audit verify", "vault-policy"}
 
 
 def test_what_is_printed_has_the_shape_that_is_shown(stand: Stand) -> None:
@@ -57,6 +57,7 @@ def test_what_is_printed_has_the_shape_that_is_shown(stand: Stand) -> None:
     assert status["targets"][0]["findings"]
     assert_same_shape(stand.document("plan", code=3), SHOWN["plan"])
     assert_same_shape(stand.document("check"), SHOWN["check"])
+    assert stand.document("vault-policy")["path"].keys() >= SHOWN["vault-policy"]["path"].keys()
     assert_same_shape(stand.document("rollback", "billing-api"), SHOWN["rollback"])
     assert_same_shape(stand.document("rollback", "foreign", code=3), SHOWN["rollback"])
     assert_same_shape(stand.document("retire", "billing-api"), SHOWN["retire"])

@@ -29,7 +29,9 @@ ENOUGH = """
 path "secret/data/PREFIX/apps/billing-api" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/PREFIX/apps/billing-api" { capabilities = ["read"] }
 path "secret/data/PREFIX/state/targets/billing-api" { capabilities = ["create", "read", "update"] }
-path "secret/data/PREFIX/state/installation" { capabilities = ["create", "read", "update"] }
+path "secret/data/PREFIX/state/installation" { capabilities = ["create", "read"] }
+path "secret/data/PREFIX/state/lease" { capabilities = ["create", "read", "update"] }
+path "secret/data/PREFIX/state/pulse" { capabilities = ["create", "read", "update"] }
 """
 
 
@@ -44,11 +46,11 @@ def test_check_names_each_missing_right_as_a_line_of_a_policy(
         for line in result.output.splitlines()
         if "add to" in line
     ]
-    assert len(hints) == 4
+    assert len(hints) == 6
     hands.sys.create_or_update_policy(prefix, "\n".join(hints))
     result = stand.call("check")
     assert result.exit_code == 0, result.output
-    assert "all on 4 paths" in result.output
+    assert "all on 6 paths" in result.output
     hands.adapter.close()
 
 
