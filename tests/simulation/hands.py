@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rotator.core.keys import NewKey
+from rotator.core.request import Arguments, Verb
 from rotator.core.snapshot import Demand, Rollback
 from rotator.core.target import Target
 from rotator.engine import operate
@@ -101,23 +102,26 @@ def _rollback(sim: Simulation, target: Target, rng: random.Random) -> bool:
     book = sim.judge.book(target.name)
     known = [entry.hash for entry in book.retiring] if book is not None else []
     if known:
-        demand = Demand(sim.hub.now(), rollback=Rollback(rng.choice(known)))
-        sim.command(lambda world: reconcile(world, target, demand=demand))
+        key = rng.choice(known)
+        demand = Demand(sim.hub.now(), rollback=Rollback(key))
+        sim.ask(
+            target,
+            Verb.ROLLBACK,
+            lambda world: reconcile(world, target, demand=demand),
+            Arguments(key=key),
+        )
     return bool(known)
 
 
 def _command(sim: Simulation, target: Target, what: str) -> None:
-    def retire(world: World) -> None:
-        book = sim.judge.book(target.name)
-        sim.judge.retired_by |= {each.hash for each in book.retiring} if book else set()
-        sim.judge.retired_by |= set(operate.retire(world, target, key=None, by="somebody"))
-
+    if what == "retire":
+        sim.judge.may_retire.add(target.name)
     commands: dict[str, Callable[[World], object]] = {
         "hold": lambda world: operate.hold(world, target, why="sim", by="somebody"),
         "release": lambda world: operate.release(world, target, by="somebody"),
-        "retire": retire,
+        "retire": lambda world: operate.retire(world, target, key=None, by="somebody"),
     }
-    sim.command(commands[what])
+    sim.ask(target, Verb(what), commands[what], Arguments(why="sim" if what == "hold" else ""))
 
 
 Done = bool | None
@@ -342,6 +346,17 @@ def rewrite_ledger(sim: Simulation, target: Target) -> bool:
     return data is not None
 
 
+def _lease_lost(sim: Simulation, target: Target, rng: random.Random) -> Done:
+    path = f"{FakeLedgers.prefix}lease"
+    if not sim.vault.paths.get(path):
+        return False
+    if rng.random() < 0.5:
+        sim.vault.forget(path)
+    else:
+        sim.vault.put(path, {"what": "?"})
+    return True
+
+
 def _ledger_rewritten(sim: Simulation, target: Target, rng: random.Random) -> Done:
     return rewrite_ledger(sim, target)
 
@@ -368,6 +383,7 @@ _HANDS: dict[str, Callable[[Simulation, Target, random.Random], Done]] = {
     "ledger_rolled_back": _ledger_rolled_back,
     "ledger_corrupted": _ledger_corrupted,
     "ledger_rewritten": _ledger_rewritten,
+    "lease_lost": _lease_lost,
 }
 
 

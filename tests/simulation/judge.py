@@ -93,7 +93,8 @@ class Judge(Promises):
         values: by path, the plaintexts that consumers were served, by hash.
         enabled_at: by hash, when a person last enabled the key.
         spent: by hash, when consumers last spent much, and what was left before.
-        retired_by: hashes of the keys that an operator retired.
+        may_retire: targets of which an operator asked that all old keys be retired.
+        retired_by: hashes of the keys that were retired for that.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Judge(Promises):
         self.put_freely: set[str] = set()
         self.enabled_at: dict[str, datetime] = {}
         self.spent: dict[str, tuple[datetime, float | None]] = {}
+        self.may_retire: set[str] = set()
         self.retired_by: set[str] = set()
         self._served_before: dict[str, datetime | None] = {}
         self._disabled_again: set[str] = set()
@@ -223,7 +225,7 @@ class Judge(Promises):
         self._compromised_at[name] = self.account.now()
 
     def overwritten(self, name: str) -> None:
-        """An operator allows his command to overwrite a foreign value."""
+        """An operator allows that a foreign value is overwritten."""
         self._overwritten.add(name)
 
     def touch_ledger(self, name: str) -> None:
@@ -467,10 +469,20 @@ class Judge(Promises):
         if self.handing:
             return
         super()._written(path)
+        if self.may_retire and path.startswith(FakeLedgers.prefix):
+            self._note_retired(path.removeprefix(f"{FakeLedgers.prefix}targets/"))
         for target in self.targets:
             if target.secret.path == path:
                 self._check_not_foreign(target)
                 self._excuse_recreated(target)
+
+    def _note_retired(self, name: str) -> None:
+        """Note which keys are retired for what an operator asked for once."""
+        entries = (self.document(name) or {}).get("retiring") or ()
+        retired = {each["hash"] for each in entries if each["why"] == Reason.RETIRED}
+        if name in self.may_retire and retired - self.retired_by:
+            self.may_retire.discard(name)
+            self.retired_by |= retired
 
     def _excuse_recreated(self, target: Target) -> None:
         """No fence stops a late write where a person made the secret anew, from version 1 on."""
@@ -486,9 +498,7 @@ class Judge(Promises):
         versions = self.vault.paths[target.secret.path]
         before = (versions[-2].data or {}).get(FIELD) if len(versions) > 1 else None
         after = (versions[-1].data or {}).get(FIELD)
-        by = self.sent.holder if self.sent is not None else ""
-        asked = target.name in self._overwritten and by.startswith("operator")
-        if before is None or before == after or asked:
+        if before is None or before == after or target.name in self._overwritten:
             return
         if not isinstance(before, str) or not before.startswith("sk-or-"):
             raise BrokenPromiseError(f"a foreign value of {target.name} was overwritten")

@@ -12,19 +12,26 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast
 
 from greenlet import greenlet
 
+from rotator.core.lease import PublicState
 from rotator.core.ledger import Failure
 from rotator.core.marker import parse_marker
 from rotator.core.reasons import Reason
+from rotator.core.request import Arguments, Verb
 from rotator.core.snapshot import Demand, Identity, Limits
 from rotator.core.target import Target
+from rotator.engine.asking import Asking, Wish, living_leader
 from rotator.engine.index import fill_index
+from rotator.engine.lease import Leadership
 from rotator.engine.pace import Pace
+from rotator.engine.pulse import read_pulse
 from rotator.engine.reconcile import Report, reconcile
+from rotator.engine.requests import Desk
 from rotator.engine.resync import resync, settle_interrupted
 from rotator.engine.world import Fleet, World
 from rotator.errors import AuditUnavailable, RotatorError, ServiceError
@@ -52,6 +59,15 @@ MOST_HOURS = 96
 MOST_PASSES = 600
 """How many reconciliations one target may need, beside those of its resyncs, to come to rest."""
 
+STAND_BY = 1800.0
+"""Seconds for which a replica without the lease sleeps, unless it is woken by getting it."""
+
+ASKS_FOR = 90.0
+"""Seconds for which a command waits for an answer."""
+
+OTHER_DOCUMENTS = {"read_ledger": "read_lease", "write_ledger": "ask"}
+"""How calls are named that read the lease or the pulse, or ask for something."""
+
 RELOADS = (0.0, 0.0, 20.0, 90.0)
 """After how many seconds a replica goes by a changed configuration."""
 
@@ -65,8 +81,6 @@ class Process:
         self.clock = SkewedClock(sim.hub)
         self.clock.skew = timedelta(seconds=skew)
         self.usual_skew = self.clock.skew
-        self.faults = SimulatedFaults(sim, self)
-        self.view = View(sim, self)
         self.doomed = False
         self.down_for = 60.0
         self.boots = 0
@@ -78,24 +92,41 @@ class Process:
         self.doomed = False
         self.targets = self.sim.targets
         sim, self.holder = self.sim, f"{self.name}-{self.boots}"
+        self.faults = faults = SimulatedFaults(sim, self, self.boots)
+        view = View(sim, self, faults)
         self.world = World(
             clock=self.clock,
-            issuer=SimulatedIssuer(sim, self.faults),
-            secrets=SimulatedSecrets(self.view, self.faults),
-            ledgers=FakeLedgers(cast("FakeVault", self.view), self.faults),
-            audit=FakeAudit(sim.trail, self.faults, self.holder),
+            issuer=SimulatedIssuer(sim, faults),
+            secrets=SimulatedSecrets(view, faults),
+            ledgers=FakeLedgers(cast("FakeVault", view), faults),
+            audit=FakeAudit(sim.trail, faults, self.holder),
             identity=Identity("sim", INSTALLATION, self.holder),
             limits=Limits(sim.scenario.claim_timeout, timedelta(days=7), 3),
             pace=Pace(self.clock, 60),
             draw=sim.draw,
+            leads=self.leads,
             fleet=Fleet(),
         )
 
+    def leads(self) -> bool:
+        """Tell whether it may act: a command may."""
+        return True
+
+    def aside(self, names: dict[str, str]) -> World:
+        """Return its world as another thread of it sees it, whose calls go by other names."""
+        faults = SimulatedFaults(self.sim, self, self.boots, names)
+        view = View(self.sim, self, faults)
+        return replace(self.world, ledgers=FakeLedgers(cast("FakeVault", view), faults))
+
 
 class Replica(Process):
-    """The daemon's loop: a resync from time to time, and each target when it wants to wake."""
+    """The daemon's loop: a resync from time to time, and each target when it wants to wake.
+
+    Where there is a lease, only its holder does so, and answers what commands ask for.
+    """
 
     def __init__(self, sim: Simulation, number: int, skew: float) -> None:
+        self.leadership: Leadership | None = None
         super().__init__(sim, f"replica{number}", skew)
         self.token = 0
         self.idle = False
@@ -111,8 +142,39 @@ class Replica(Process):
                 self._live()
             except ProcessDeath:
                 self.sim.note(self.name, "died")
+                self.doomed = True
                 self.sleep(self.down_for)
                 self.boot()
+
+    def boot(self) -> None:
+        super().boot()
+        self.desk = Desk()
+        self.asked = False
+        term = self.sim.scenario.lease
+        if not term:
+            return
+        world = self.aside({"read_ledger": "read_lease", "write_ledger": "write_lease"})
+        self.leadership = Leadership(world, term, lambda: PublicState("simulated", "0" * 64))
+        self.sim.hub.at(self.sim.latency(), greenlet(self._keep_lease))
+
+    def leads(self) -> bool:
+        return self.leadership is None or self.leadership.leads()
+
+    def _keep_lease(self) -> None:
+        """Renew the lease or look whose it is, as the daemon's lease job does."""
+        leadership, boot = self.leadership, self.boots
+        assert leadership is not None
+        with contextlib.suppress(ProcessDeath):
+            while self.boots == boot and not self.doomed:
+                led, wait = leadership.leads(), leadership.tick()
+                if leadership.leads() and not led:
+                    self.resync_at = self.clock.monotonic()
+                    self.wake_soon()
+                self.sim.hub.wait(wait)
+            return
+        if self.boots == boot:
+            self.doomed = True
+            self.wake_soon()
 
     def sleep(self, seconds: float) -> None:
         """Sleep until the time is over or `wake` is called."""
@@ -141,13 +203,17 @@ class Replica(Process):
             if self.doomed:
                 raise ProcessDeath
             self._reload()
+            if not self.leads():
+                self.sleep(STAND_BY)
+                continue
+            self._read_pulse()
             if self.clock.monotonic() >= self.resync_at:
                 self._resync()
             for target in self.targets:
                 wake = self.wakes.get(target.name)
                 if wake is not None and wake <= self.clock.now():
                     earlier = self.failures.get(target.name)
-                    self._noted(reconcile(self.world, target, earlier=earlier))
+                    self._noted(self.desk.attend(self.world, target, earlier=earlier))
             self._ask_about_management_key()
             wakes = [each for each in self.wakes.values() if each is not None]
             left = self.resync_at - self.clock.monotonic()
@@ -156,6 +222,16 @@ class Replica(Process):
             if self.world.fleet.refused() is not None:
                 left = min(left, 60.0)
             self.sleep(max(left, 0.05))
+
+    def _read_pulse(self) -> None:
+        """Find out what was asked for, where a command says that it asked for something."""
+        if not self.asked:
+            return
+        self.asked = False
+        with contextlib.suppress(ServiceError):
+            for each in read_pulse(self.aside(OTHER_DOCUMENTS).ledgers).requests:
+                if each.target in self.wakes:
+                    self.wakes[each.target] = self.clock.now()
 
     def _reload(self) -> None:
         """Go by a changed configuration, which calls for a resync."""
@@ -411,7 +487,7 @@ class Simulation:
 
     # Commands.
 
-    def command(self, work: Callable[[World], object]) -> None:
+    def command(self, work: Callable[[World], object]) -> Process:
         """Let an operator's command run as a process of its own."""
         self._commands += 1
         process = Process(self, f"operator{self._commands}")
@@ -425,6 +501,37 @@ class Simulation:
                 self.note(process.name, "died")
 
         self.hub.at(0.0, greenlet(run))
+        return process
+
+    def ask(
+        self,
+        target: Target,
+        verb: Verb,
+        by_itself: Callable[[World], object],
+        arguments: Arguments | None = None,
+    ) -> None:
+        """Let a command ask the holder of the lease, or act itself where nobody holds it."""
+
+        def work(world: World) -> None:
+            other = process.aside(OTHER_DOCUMENTS)
+            term = self.scenario.lease
+            if living_leader(other, term) is None:
+                by_itself(world)
+                return
+            wish = Wish(verb, arguments or Arguments(), "somebody", ASKS_FOR)
+            asking = Asking(other, target, wish, term, lambda _: None)
+            if asking.place() is None:
+                asking.announce()
+                self.hub.at(self.rng.random() * HEARTBEAT, self._pulse)
+                asking.wait()
+
+        process = self.command(work)
+
+    def _pulse(self) -> None:
+        """The next heartbeat finds that the pulse has moved."""
+        for replica in self.replicas:
+            replica.asked = True
+            replica.wake()
 
     def rotate(self, target: Target, *, compromised: bool = False, foreign: bool = False) -> None:
         """Let an operator rotate one target now."""
@@ -441,7 +548,8 @@ class Simulation:
                     return
                 world.clock.sleep(60.0)
 
-        self.command(work)
+        arguments = Arguments(compromised=compromised, overwrite_foreign=foreign)
+        self.ask(target, Verb.ROTATE, work, arguments)
 
     # The life.
 

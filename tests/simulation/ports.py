@@ -35,12 +35,21 @@ _AS_KINDS = {"malformed": Kind.ANSWER_LOST, "cut": Kind.NO_EFFECT_LOST}
 
 
 class SimulatedFaults(Faults):
-    """One process's calls: each takes time, in which others go on."""
+    """The calls of one thread of a process: each takes time, in which others go on.
 
-    def __init__(self, sim: Simulation, process: Process) -> None:
+    Attributes:
+        boot: which start of the process it belongs to; a later one knows nothing of it.
+        names: calls of ports that are told apart by who makes them.
+    """
+
+    def __init__(
+        self, sim: Simulation, process: Process, boot: int, names: dict[str, str] | None = None
+    ) -> None:
         super().__init__(sim.hub.now, sim.hub.wait, late=sim.hub.late)
         self.sim = sim
         self.process = process
+        self.boot = boot
+        self.names = names or {}
         self.next_kind: Kind | None = None
         self.odd: str | None = None
         self.choose = lambda *_: self.next_kind
@@ -56,12 +65,12 @@ class SimulatedFaults(Faults):
         settle: Callable[[], tuple[T] | None] = lambda: None,
     ) -> T:
         sim, process = self.sim, self.process
+        name = self.names.get(name, name)
         label = f"{service}.{name}"
         sim.judge.begun(process.holder, service, name)
         sent = self._sent(label)
         sim.hub.wait(sim.latency())
-        if process.doomed:
-            raise ProcessDeath
+        self._die_if_doomed()
         self.odd = self.next_kind = None
         fault = sim.comes_to(self, label)
         if fault in ODD:
@@ -109,7 +118,10 @@ class SimulatedFaults(Faults):
     def _answered(self) -> None:
         self.sim.judge.check()
         self.sim.hub.wait(self.sim.latency())
-        if self.process.doomed:
+        self._die_if_doomed()
+
+    def _die_if_doomed(self) -> None:
+        if self.process.doomed or self.process.boots != self.boot:
             raise ProcessDeath
 
     def _oddly(self, service: str, name: str, *, acts: bool) -> None:
@@ -278,9 +290,10 @@ class SimulatedIssuer(FakeIssuer):
 class View:
     """Vault as one process reads it: a standby may lag behind."""
 
-    def __init__(self, sim: Simulation, process: Process) -> None:
+    def __init__(self, sim: Simulation, process: Process, faults: SimulatedFaults) -> None:
         self._sim = sim
         self._process = process
+        self._faults = faults
         self._vault = sim.vault
         self.reading: str | None = None
         self.paths = self
@@ -289,11 +302,11 @@ class View:
         """Return the versions that a read shows."""
         sim = self._sim
         versions, as_of = self._vault.paths.get(path), sim.hub.now()
-        if sim.weather or self._process.faults.odd is not None:
+        if sim.weather or self._faults.odd is not None:
             lagging = [each for each in ("stale_reads", "vault_standby") if sim.is_on(each)]
             for each in lagging:
                 sim.felt(each)
-            if lagging or self._process.faults.odd == "stale":
+            if lagging or self._faults.odd == "stale":
                 as_of -= STALE_BY
                 versions = [each for each in versions or () if each.created_time <= as_of]
         if self.reading == path:

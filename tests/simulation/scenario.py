@@ -36,6 +36,9 @@ STEPS = {
     "vault.read": 25,
     "vault.metadata": 60,
     "vault.read_ledger": 60,
+    "vault.read_lease": 9,
+    "vault.write_lease": 6,
+    "vault.ask": 1,
     "vault.write (secret.publish)": 3,
     "vault.write (secret.fence)": 1,
     "vault.write_ledger (create)": 1,
@@ -52,6 +55,7 @@ STEPS = {
     "vault.write_ledger (value_seen)": 1,
     "vault.write_ledger (failure)": 1,
     "vault.write_ledger (retire)": 1,
+    "vault.write_ledger (answer)": 1,
 }
 """The rows of the table: every port call, with about how often it is made in a short life.
 
@@ -69,8 +73,13 @@ ACTS = frozenset(
         "openrouter.delete",
         "vault.write",
         "vault.write_ledger",
+        "vault.write_lease",
+        "vault.ask",
     }
 )
+
+OF_LEASES = ("vault.read_lease", "vault.write_lease", "vault.ask", "vault.write_ledger (answer)")
+"""Steps that are made only where there is a lease: in half of the lives."""
 
 ODD = ("malformed", "cut", "unsaid", "daily", "stale", "not_there", "conflict")
 """Faults of one call that only the simulator has, each as the adapters hand it on.
@@ -90,7 +99,8 @@ _UNKNOWNS = frozenset(map(str, (Kind.UNSETTLED, Kind.NO_EFFECT_LOST)))
 _DELAYS = frozenset(map(str, (Kind.LATE, Kind.VERY_LATE)))
 _OTHERS = {
     "daily": "openrouter.",
-    "stale": "openrouter.get openrouter.list vault.read vault.metadata vault.read_ledger",
+    "stale": "openrouter.get openrouter.list vault.read vault.metadata vault.read_ledger "
+    "vault.read_lease",
     "not_there": "openrouter.get openrouter.disable openrouter.enable openrouter.delete "
     "openrouter.whoami",
     "conflict": "vault.write vault.write_ledger",
@@ -108,7 +118,7 @@ def possible(step: str, fault: str) -> bool:
         return False
     if fault == "daily":
         return call.startswith("openrouter.")
-    if step.endswith("(create)") and fault == "conflict":
+    if step.endswith("(create)") and fault == "conflict":  # there is nothing yet to write anew
         return False
     return call in _OTHERS[fault].split() if fault in _OTHERS else True
 
@@ -130,6 +140,8 @@ LEADS: dict[str, tuple[tuple[Literal["fault", "weather", "hand"], str, str], ...
     "vault.write_ledger (value_seen)": (("hand", "paste_back", "vault.write_ledger (disabled)"),),
     "vault.write_ledger (failure)": (("fault", Kind.ERROR, "openrouter.get"),),
     "vault.write_ledger (retire)": (("hand", "retire", "vault.write_ledger (promote)"),),
+    "vault.ask": (("hand", "rotate", "vault.write_ledger (promote)"),),
+    "vault.write_ledger (answer)": (("hand", "hold", "vault.write_ledger (promote)"),),
 }
 """What leads to a step that an undisturbed life never comes to."""
 
@@ -206,6 +218,7 @@ HANDS = (
     "ledger_rolled_back",
     "ledger_corrupted",
     "ledger_rewritten",
+    "lease_lost",
     "rotate",
     "rotate_all",
     "compromised",
@@ -289,6 +302,7 @@ class Scenario:
         skews: by replica, how wrong its clock is, in seconds.
         resync: seconds between two full comparisons.
         claim_timeout: for how long a claim stands.
+        lease: for how long a lease is good; zero where there is none.
         lasts: seconds for which things go wrong.
         troubles: what goes wrong.
     """
@@ -300,6 +314,7 @@ class Scenario:
     skews: tuple[float, ...]
     resync: float
     claim_timeout: timedelta
+    lease: timedelta
     lasts: float
     troubles: tuple[Trouble, ...]
 
@@ -327,8 +342,10 @@ def scenario(seed: int) -> Scenario:
     troubles = _troubles(rng, seed, count, replicas)
     resync = rng.choice((3600.0, 7200.0, 10800.0))
     timeout = timedelta(seconds=rng.choice((120, 300)))
+    leased = CELLS[seed % len(CELLS)][0] in OF_LEASES or rng.random() < 0.5
+    lease = timedelta(seconds=rng.choice((600, 1500, 3600)) if leased else 0)
     return Scenario(
-        seed, start, tuple(targets), caches, skews, resync, timeout, lasts, tuple(troubles)
+        seed, start, tuple(targets), caches, skews, resync, timeout, lease, lasts, tuple(troubles)
     )
 
 
@@ -420,8 +437,8 @@ def _condition(rng: random.Random, sort: str, what: str, target: int, replica: i
     call, number = _moment(rng, what)
     match sort:
         case "weather":
-            long = (10, 60, 300, 900) if what in ("401", "403", "404") else (10, 60, 300, 900, 3600)
-            return Trouble("weather", what, call, number, rng.choice(long))
+            seconds = rng.choice((10, 60, 300, 900, 3600 if what.startswith("429") else 900))
+            return Trouble("weather", what, call, number, seconds)
         case "clock":
             return Trouble("clock", what, call, number, rng.choice(CLOCK_STEPS), 0, replica)
         case _:
