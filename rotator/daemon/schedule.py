@@ -36,6 +36,10 @@ class Schedule:
 
     def stop(self) -> None:
         """Begin no more jobs; does not wait for those that have begun."""
+        # A shutdown while the thread removes a job that it has just begun kills the thread with
+        # a traceback. Paused, it begins none, and the question waits for what it is about.
+        self._scheduler.pause()
+        self._scheduler.get_jobs()
         self._scheduler.shutdown(wait=False)
 
     def thread(self) -> threading.Thread | None:

@@ -217,14 +217,17 @@ class Table:
         """Ask for a rotation of every configured target; where a request waits, it is the same.
 
         Returns:
-            The names of the targets.
+            The names of the targets that were not waiting for it already.
         """
         with self._lock:
-            slots = {n: s for n, s in self._slots.items() if s.target.configured}
-            for slot in slots.values():
-                if slot.demand is None:
-                    slot.demand = Demand(at, named=False)
-            return list(slots)
+            free = [
+                name
+                for name, slot in self._slots.items()
+                if slot.target.configured and slot.demand is None
+            ]
+            for name in free:
+                self._slots[name].demand = Demand(at, named=False)
+            return free
 
     def demands(self) -> dict[str, Demand]:
         """Return each request that waits, by target."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +13,7 @@ from rotator.adapters.clock import SystemClock
 from rotator.daemon import Daemon
 from rotator.daemon.backoff import Backoff
 from rotator.sandbox.faults import Fault, FaultKind
-from rotator.wiring import connect
+from tests.daemon.living import running, settled
 from tests.wiring.stand import CALM, QUICK, Stand, eventually
 
 EVERY_SECOND = """\
@@ -41,27 +39,6 @@ class Settable(SystemClock):
 
     def now(self) -> datetime:
         return super().now() + self.step
-
-
-@contextmanager
-def running(stand: Stand, clock: SystemClock | None = None) -> Iterator[Daemon]:
-    """A daemon in a thread of its own, stopped in good order at the end."""
-    stop = threading.Event()
-    services = connect(stand.config(), mode="run", stopping=stop.is_set, clock=clock)
-    daemon = Daemon(services, stop)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield daemon
-    finally:
-        daemon.stop()
-        thread.join(60)
-        services.close()
-        assert not thread.is_alive()
-
-
-def settled(daemon: Daemon, *names: str) -> None:
-    eventually(lambda: set(names) <= set(daemon.reports()), f"{names} were looked at")
 
 
 def test_it_makes_first_keys_rotates_them_and_removes_the_old_ones(stand: Stand) -> None:
