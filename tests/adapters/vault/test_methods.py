@@ -32,6 +32,7 @@ from rotator.adapters.vault import (
 from rotator.errors import Unauthorised
 from rotator.secret import Secret
 from tests.adapters.vault.conftest import Connect, HandClock
+from tests.contract.secret_store_contract import race
 from tests.servers.vault_server import VaultServer, find_vault
 
 POLICY = 'path "secret/data/methods/*" { capabilities = ["create", "update", "read"] }'
@@ -330,6 +331,21 @@ def test_a_certificate_logs_in_and_a_new_one_is_taken_up_without_a_restart(
         put(tmp_path, *new)
         root.write_data("auth/team/cert/certs/web", data=role | {"allowed_common_names": ["new"]})
         assert CertAuth("web", "team/cert").log_in(client._connect).renewable
+        # While the pair is replaced again and again, no call fails and no login is refused.
+        pairs = [trusted.issue("new") for _ in range(2)]
+        done = threading.Event()
+
+        def read(number: int) -> None:
+            if number:
+                for _ in range(30):
+                    assert store.read("secret/methods/a").version == 0
+                return
+            for turn in range(40):
+                put(tmp_path, *pairs[turn % 2])
+            done.set()
+
+        assert [r for r in race(read, 5) if isinstance(r, Exception)] == []
+        assert done.is_set()
         with pytest.raises(Unauthorised):
             CertAuth("no-such-role", "team/cert").log_in(client._connect)
         assert CertAuth(None, "team/cert").log_in(client._connect).renewable
