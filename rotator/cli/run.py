@@ -47,12 +47,13 @@ def run(session: Session, *, once: bool, as_json: bool) -> None:
 
 
 def _daemon(session: Session, config: Config) -> int:
-    from rotator.daemon import Daemon, supervise
+    from rotator.daemon import Daemon, served, supervise
 
     stop = threading.Event()
     with services_for(config, "run", stop.is_set) as services:
         daemon = Daemon(services, stop, load=session.load, taken=session.set_up_logs)
-        return supervise(daemon, services.clock)
+        with served(daemon, config.http, services.clock):
+            return supervise(daemon, services.clock)
 
 
 def _once(config: Config, *, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from rotator.config import checks, text
 from rotator.config.files import read_regular
 from rotator.config.locate import Path as Place
 from rotator.config.locate import locate
-from rotator.config.problems import NOT_YET, Model, Problem, say, unknown, validate
+from rotator.config.problems import Model, Problem, say, unknown, validate
 from rotator.config.schema import (
     AuditConfig,
     DaemonConfig,
@@ -204,8 +204,6 @@ class _Reading:
         """Yield what is legal but may be a mistake."""
         if not self._targets:
             yield Problem(("target",), "there is no [[target]], so nothing is ever rotated")
-        if "http" in self._document:
-            yield Problem(("http",), f"a web server {NOT_YET}: the table is checked and not used")
         for name, table in self._policies.items():
             if table is not None:
                 yield from checks.policy_warnings(("policy", name), table)

@@ -11,14 +11,18 @@ import logging
 import threading
 from collections.abc import Callable
 
+from rotator import __version__
 from rotator.config import Config
+from rotator.core.lease import PublicState
 from rotator.daemon.backoff import persist
 from rotator.daemon.duty import Duty
+from rotator.daemon.leading import Leading, Pulse
 from rotator.daemon.reload import Reloading
 from rotator.daemon.resyncing import Resyncing
 from rotator.daemon.schedule import Schedule
 from rotator.daemon.shared import Role, Shared
 from rotator.daemon.status import Status
+from rotator.daemon.sweep import Sweep
 from rotator.daemon.table import Table
 from rotator.daemon.turns import Turns
 from rotator.daemon.workers import Workers
@@ -26,6 +30,7 @@ from rotator.engine.reconcile import Report
 from rotator.engine.resync import settle_interrupted
 from rotator.engine.world import World
 from rotator.errors import AuditUnavailable, ServiceError
+from rotator.ports import AuditSink
 from rotator.wiring import Services
 
 _log = logging.getLogger(__name__)
@@ -72,12 +77,19 @@ class Daemon:
         self._turns = Turns(shared, self._table, self._workers, self._schedule)
         self._resyncing = Resyncing(shared, self._table, self._workers, self._turns)
         self._reloading = Reloading(shared, self._table, load, self._reloaded)
+        self._sweep = Sweep(shared, self._table, self._turns)
         self._taken = taken
         self._start = self._new_duty("start", self._start_up)
         self._resync = self._new_duty("resync", self._resyncing.run)
         self._reload = self._new_duty("reload", self._reloading.run)
         self._question = self._new_duty("management-key", self._ask_openrouter)
-        self._duties = [self._start, self._resync, self._reload, self._question]
+        pulse = Pulse(shared, self._table, self._turns)
+        self._pulse = self._new_duty("requests", pulse.run)
+        self._leading = Leading(shared, self._schedule, self.take_role, self._public)
+        self._lease = self._new_duty("lease", self._leading.tick)
+        self._leading.tick_soon = self._lease.ask
+        self._duties = [self._start, self._resync, self._reload, self._question, self._sweep.duty]
+        self._duties += [self._pulse, self._lease]
         self._extra: list[tuple[str, float, Duty]] = []
         self._announced = False
         self._running = False
@@ -92,6 +104,11 @@ class Daemon:
     def config(self) -> Config:
         """The configuration in force."""
         return self._shared.config
+
+    @property
+    def holder(self) -> str:
+        """This process's name in claims."""
+        return self._services.holder
 
     def world(self) -> World | None:
         """Return the ports and the shared state, or None before Vault was reached."""
@@ -115,14 +132,11 @@ class Daemon:
         return self._reloading.error()
 
     def rotate_all(self) -> None:
-        """Have every target rotated once whose served key was claimed before now."""
-        if self._shared.role is not Role.ACTING:
-            _log.warning("another process acts: ask that one to rotate")
-            return
-        names = self._table.demand(self._clock.now())
-        _log.warning("a rotation of every target was asked for", extra={"targets": len(names)})
-        for name in names:
-            self._turns.give(name)
+        """Have every target rotated once whose served key was claimed before now.
+
+        While a target waits for that, further requests are the same one to it.
+        """
+        self._sweep.ask()
 
     def take_role(self, role: Role, leader: str | None = None) -> None:
         """Begin or cease to act; a step in hand is finished in either case."""
@@ -138,6 +152,10 @@ class Daemon:
         duty = self._new_duty(name, work)
         self._extra.append((name, every, duty))
         return duty
+
+    def hear(self, before: Callable[[AuditSink], AuditSink]) -> None:
+        """Have something stand before the audit trail and hear what is written. Before `run`."""
+        self._shared.hear = before
 
     def reports(self) -> dict[str, Report]:
         """Return the last report of each configured target that was looked at."""
@@ -214,6 +232,7 @@ class Daemon:
         self._resync.join()  # it ends soon, now that no worker takes anything from it
         for duty in self._all_duties():
             duty.join(_LAST_WORD)
+        self._leading.release()
         self._say_goodbye()
         _log.info("stopped")
 
@@ -241,7 +260,17 @@ class Daemon:
             return
         targets = len(shared.config.targets)
         _log.info("started", extra={"targets": targets, "holder": self._services.holder})
+        self._lease.ask()
         self._resync.ask()
+
+    def _public(self) -> PublicState:
+        """Return what this process says of itself while it holds the lease."""
+        return PublicState(
+            version=__version__,
+            config_sha256=self._shared.config.sha256,
+            reload_error=self._reloading.error(),
+            resynced_at=self._resyncing.succeeded_at(),
+        )
 
     def _announce(self) -> None:
         self._services.announce(self._shared.acting())
@@ -257,6 +286,8 @@ class Daemon:
         """Set or change the jobs that come at an interval."""
         daemon, every = self._shared.config.daemon, self._schedule.every
         every("resync", daemon.resync.total_seconds(), self._resync.ask)
+        if self._leading.interval is not None:
+            every("lease", self._leading.interval, self._lease.ask)
         every("heartbeat", daemon.heartbeat.total_seconds(), self._heartbeat, executor="heartbeat")
         for name, seconds, duty in self._extra:
             every(name, seconds, duty.ask)
@@ -285,6 +316,7 @@ class Daemon:
         for name in self._table.due(now, everything=stepped):
             self._turns.give(name)
         if self._shared.may_act():
+            self._pulse.ask()
             self._ask_about_management_key(mono)
             if self._resyncing.is_due(now):
                 self._resync.ask()

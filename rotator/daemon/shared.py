@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
@@ -10,7 +11,7 @@ from enum import StrEnum
 from rotator.config import Config
 from rotator.daemon.progress import Progress, watched
 from rotator.engine.world import World
-from rotator.ports import Clock
+from rotator.ports import AuditSink, Clock
 from rotator.wiring import Services, limits_of
 
 _EXCHANGES = 8
@@ -49,6 +50,8 @@ class Shared:
         progress: what each thread is doing.
         role: whether this process acts.
         leader: the name of the process that acts, where it is another and known.
+        leads: tells whether our lease still counts, where there is one.
+        hear: puts something before the audit trail once Vault is reached.
     """
 
     def __init__(self, services: Services, stop: threading.Event) -> None:
@@ -62,10 +65,13 @@ class Shared:
         self.progress = Progress(services.clock)
         self.role = Role.ACTING
         self.leader: str | None = None
+        self.leads: Callable[[], bool] = lambda: True
+        self.hear: Callable[[AuditSink], AuditSink] = lambda sink: sink
 
     def may_act(self) -> bool:
         """Tell whether work on targets may begin."""
-        return self.world is not None and self.role is Role.ACTING and not self.stop.is_set()
+        acting = self.world is not None and self.role is Role.ACTING and self.leads()
+        return acting and not self.stop.is_set()
 
     def acting(self) -> World:
         """Return the world; only for work that begins after Vault was reached."""
@@ -90,7 +96,8 @@ class Shared:
             issuer=watched(world.issuer, "openrouter", progress, longest),
             secrets=watched(world.secrets, "vault", progress, lambda _: vault),
             ledgers=watched(world.ledgers, "vault", progress, lambda _: vault),
-            audit=watched(world.audit, "audit", progress, lambda _: _FILE),
+            leads=lambda: self.leads(),  # noqa: PLW0108 - it is set later
+            audit=watched(self.hear(world.audit), "audit", progress, lambda _: _FILE),
         )
         with self._lock:
             self.world = replace(noted, limits=limits_of(self.config))

@@ -9,7 +9,19 @@ only part that knows of sockets.
 
 from __future__ import annotations
 
+from rotator.web.answers import Answer, Answers, Request
 from rotator.web.recorder import AuditRecorder
+from rotator.web.server import WebServer
 from rotator.web.state import Busy, Process, Source, Vitals
 
-__all__ = ["AuditRecorder", "Busy", "Process", "Source", "Vitals"]
+__all__ = [
+    "Answer",
+    "Answers",
+    "AuditRecorder",
+    "Busy",
+    "Process",
+    "Request",
+    "Source",
+    "Vitals",
+    "WebServer",
+]

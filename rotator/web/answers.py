@@ -160,7 +160,10 @@ class Answers:
             with self._loading:
                 if self._page is None:
                     self._page = page.Page(self._source, self._recorder, self._views, self._clock)
-            query = dict(parse_qsl(request.query[:2000], max_num_fields=_MOST_PARAMETERS))
+            try:
+                query = dict(parse_qsl(request.query, max_num_fields=_MOST_PARAMETERS))
+            except ValueError:
+                return Answer(400, b"too many parameters\n")
             body = self._page.html(query)
             return Answer(200, body, "text/html; charset=utf-8", _PAGE_HEADERS)
         sheet = page.style()

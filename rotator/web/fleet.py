@@ -9,16 +9,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from rotator.core.ledger import Failure
-from rotator.core.reasons import Reason
 from rotator.core.target import Target
 from rotator.core.view import FAILED, NEEDS_A_PERSON, State, TargetView, view
+from rotator.engine.outcomes import NO_FAILURE
 from rotator.engine.reconcile import Report
 
 UNSEEN = "unseen"
 """What stands for a state as long as a target was not looked at."""
-
-_NO_FAILURE = frozenset({Reason.CONFLICT, Reason.STOPPING, Reason.CLAIMED})
-# Why a target may be left for later without anything having failed.
 
 _WEIGHT = {state: index for index, state in enumerate(State)}
 
@@ -124,7 +121,7 @@ def _judged(report: Report) -> _Kept:
     seen = None
     if report.snapshot is not None and report.plan is not None:
         seen = view(report.snapshot, report.plan, report.at)
-    if report.failure is not None and report.failure.reason not in _NO_FAILURE:
+    if report.failure is not None and report.failure.reason not in NO_FAILURE:
         state = State.FAILING if seen is not None else State.UNREACHABLE
         if seen is not None and _WEIGHT[seen.state] < _WEIGHT[state]:
             state = seen.state

@@ -154,7 +154,10 @@ class Page:
         """Return everything that the template shows."""
         now = self._clock.now()
         process, heard = self._source.process(), self._recorder.state()
-        rows = self._views.rows(self._source.targets(), self._source.reports(), now)
+        ready = self._source.vitals().ready
+        # One that stands by knows nothing new of the targets; its leader's page does.
+        targets = self._source.targets() if process.acting else ()
+        rows = self._views.rows(targets, self._source.reports(), now)
         chosen = [row for row in rows if _wanted(row, asked)]
         bad = [row for row in chosen if row.tone is Tone.BAD]
         rest = sorted((row for row in chosen if row.tone is not Tone.BAD), key=_soonest)
@@ -168,9 +171,9 @@ class Page:
             "process": process,
             "asked": asked,
             "total": len(rows),
-            "headline": headline(rows, counts, process),
+            "headline": headline(rows, counts, process, ready=ready),
             "coming": coming(rows, now),
-            "notices": notices(process, heard, ready=self._source.vitals().ready, now=now),
+            "notices": notices(process, heard, ready=ready, now=now),
             "shares": shares(counts, len(rows)),
             "states": [(s, n, tone_of(s)) for s, n in counts.items() if n],
             "causes": causes(rows) if counts and len(bad) > 3 else [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,11 +60,14 @@ class AuditState:
 
 
 class AuditRecorder:
-    """An audit sink that passes each event on, and remembers those that were written."""
+    """Remembers what is written to an audit trail, and what could not be."""
 
-    def __init__(self, sink: AuditSink, clock: Clock) -> None:
-        """Stand before a sink."""
-        self._sink = sink
+    def __init__(self, clock: Clock) -> None:
+        """Have heard nothing yet.
+
+        Attributes:
+            on_resync: is called after a full comparison was written.
+        """
         self._clock = clock
         self._lock = threading.Lock()
         self._events: deque[Seen] = deque(maxlen=KEPT)
@@ -71,30 +75,11 @@ class AuditRecorder:
         self._failures = 0
         self._failing: str | None = None
         self._account: Resync | None = None
+        self.on_resync: Callable[[], None] = lambda: None
 
-    def append(self, event: Event) -> str:
-        """Write an event.
-
-        Raises:
-            AuditUnavailable: it could not be written.
-        """
-        try:
-            head = self._sink.append(event)
-        except AuditUnavailable as error:
-            with self._lock:
-                self._failures += 1
-                self._failing = redact(str(error))
-            raise
-        self._note(event)
-        return head
-
-    def head(self) -> str:
-        """Return the head of the chain."""
-        return self._sink.head()
-
-    def unsettled(self) -> tuple[UnsettledIntent, ...]:
-        """Return the intents without an outcome."""
-        return self._sink.unsettled()
+    def before(self, sink: AuditSink) -> AuditSink:
+        """Return a sink that passes each event on and lets this recorder hear of it."""
+        return _Heard(sink, self)
 
     def state(self) -> AuditState:
         """Return what was heard so far."""
@@ -107,7 +92,14 @@ class AuditRecorder:
                 self._account,
             )
 
-    def _note(self, event: Event) -> None:
+    def refused(self, why: str) -> None:
+        """Note that an event could not be written."""
+        with self._lock:
+            self._failures += 1
+            self._failing = redact(why)
+
+    def written(self, event: Event) -> None:
+        """Note that an event was written."""
         seen = Seen(
             at=self._clock.now(),
             name=event.name,
@@ -126,6 +118,31 @@ class AuditRecorder:
             # What a step found is shown, not that it was about to be taken: half the lines.
             if event.phase is Phase.OUTCOME:
                 self._events.append(seen)
+        if isinstance(event, Resync):
+            self.on_resync()
+
+
+class _Heard:
+    """An audit sink before another one."""
+
+    def __init__(self, sink: AuditSink, recorder: AuditRecorder) -> None:
+        self._sink = sink
+        self._recorder = recorder
+
+    def append(self, event: Event) -> str:
+        try:
+            head = self._sink.append(event)
+        except AuditUnavailable as error:
+            self._recorder.refused(str(error))
+            raise
+        self._recorder.written(event)
+        return head
+
+    def head(self) -> str:
+        return self._sink.head()
+
+    def unsettled(self) -> tuple[UnsettledIntent, ...]:
+        return self._sink.unsettled()
 
 
 def _text(event: Event) -> str:

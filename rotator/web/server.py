@@ -11,8 +11,8 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -191,13 +191,3 @@ def _listening(host: str, port: int) -> socket.socket:
         why = error.strerror or str(error)
         raise ConfigurationError((f"http.listen: cannot listen on {where}: {why}",)) from None
     return listener
-
-
-@contextmanager
-def serving(server: WebServer) -> Iterator[WebServer]:
-    """Serve inside the block."""
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()

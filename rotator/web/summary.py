@@ -24,8 +24,12 @@ class Notice:
     text: str
 
 
-def headline(rows: list[Row], counts: Mapping[str, int], process: Process) -> tuple[Tone, str]:
+def headline(
+    rows: list[Row], counts: Mapping[str, int], process: Process, *, ready: bool
+) -> tuple[Tone, str]:
     """Return the one sentence that says how everything is."""
+    if not ready:
+        return Tone.WAIT, "Waiting for Vault"
     if not process.acting:
         leader = f": {process.leader} acts" if process.leader else ""
         return Tone.WAIT, f"This replica stands by{leader}"

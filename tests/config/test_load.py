@@ -325,11 +325,6 @@ def test_a_file_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
             "config.toml: target: there is no [[target]], so nothing is ever rotated",
         ),
         (
-            ("[[target]]", "[http]\n[[target]]"),
-            ("config.toml:8: http: a web server is not in this release: "
-            "the table is checked and not used"),
-        ),
-        (
             (
                 "[[target]]",
                 ('[policy.p]\ncron = "0 3 * * sun"\njitter = "2h"\nwindows = ["sun 02:00-04:00"]\n'

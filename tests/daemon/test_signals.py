@@ -127,16 +127,6 @@ def test_a_daemon_needs_no_file_that_comes_later(stand: Stand) -> None:
     assert ended(process)[0] == 0
 
 
-def test_a_web_server_that_is_configured_is_told_not_to_be_served_yet(stand: Stand) -> None:
-    stand.write(more='\n[http]\nlisten = "127.0.0.1:9464"\n')
-    process = started(stand)
-    process.terminate()
-    code, err = ended(process)
-    assert code == 0
-    assert "http" in err
-    assert "not" in err
-
-
 def test_nothing_secret_is_logged_at_the_most_talkative_level(stand: Stand) -> None:
     process = stand.start("--log-level", "debug", "run")
     eventually(lambda: any(e["event"] == "resync" for e in stand.events()), "the first resync")

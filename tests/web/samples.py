@@ -216,30 +216,31 @@ class Sink:
 
 def heard(clock: FakeClock) -> AuditRecorder:
     """A recorder that has heard a day's work."""
-    recorder = AuditRecorder(Sink(), clock)
+    recorder = AuditRecorder(clock)
+    trail = recorder.before(Sink())
     done: Any = {"phase": Phase.OUTCOME, "result": Result.DONE}
     start = ProcessStart(
         op="a/start", version="1.0.0", holder="rotator-7f9c-1-5d2a0c9e", mode="run",
         config_sha256=digest("configuration"), **done,
     )  # fmt: skip
-    recorder.append(start)
-    recorder.append(Resync(op="b/resync", keys=57, served=30, orphans=0, foreign=2, **done))
+    trail.append(start)
+    trail.append(Resync(op="b/resync", keys=57, served=30, orphans=0, foreign=2, **done))
     for number in range(3):
         name, key = name_of(number), digest(name_of(number))
         about: Any = {"target": name, "key_hash": key, "reason": "every"}
-        recorder.append(LedgerChange(op="c/claim", change="claim", base_version=4, **about, **done))
-        recorder.append(KeyCreate(op="c/mint", key_name="prod", **about, **done))
-        recorder.append(
+        trail.append(LedgerChange(op="c/claim", change="claim", base_version=4, **about, **done))
+        trail.append(KeyCreate(op="c/mint", key_name="prod", **about, **done))
+        trail.append(
             SecretPublish(op="c/p", path="secret/a", field="K", base_version=3, **about, **done)
         )
-        recorder.append(LedgerChange(op="c/pr", change="promote", base_version=5, **about, **done))
-    recorder.append(
+        trail.append(LedgerChange(op="c/pr", change="promote", base_version=5, **about, **done))
+    trail.append(
         KeyDisable(
             op="d/d", phase=Phase.OUTCOME, result=Result.FAILED, target=name_of(1),
             key_hash=digest("x"), error="503 from OpenRouter",
         )
     )  # fmt: skip
-    recorder.append(
+    trail.append(
         TargetAttention(
             op="e/attention", phase=Phase.OUTCOME, result=Result.FOUND, target=name_of(0),
             reason="foreign_value", detail="The field holds a value that no key explains.",
