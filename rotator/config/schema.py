@@ -28,6 +28,7 @@ from pydantic import (
 
 from rotator.config import text
 from rotator.core.durations import LEGAL, parse_duration
+from rotator.core.lease import LONGEST_TERM
 from rotator.core.target import Blackout, SecretRef, Window
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -38,6 +39,9 @@ https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-accou
 
 SHORTEST_HEARTBEAT = timedelta(milliseconds=100)
 """A shorter one would do little else than compare times."""
+
+SHORTEST_LEASE = timedelta(seconds=1)
+"""Vault tells its clock in whole seconds; a shorter lease could not be judged by it."""
 
 LEAST_DEAD = 3
 """So many dead targets are always believed, however few targets there are."""
@@ -109,6 +113,13 @@ def _heartbeat(value: str) -> timedelta:
     duration = _positive(value)
     if duration < SHORTEST_HEARTBEAT:
         raise ValueError("must be at least 100ms")
+    return duration
+
+
+def _lease(value: str) -> timedelta:
+    duration = _duration(value)
+    if duration and not SHORTEST_LEASE <= duration <= LONGEST_TERM:
+        raise ValueError("must be at least 1s and at most 1h, or 0s for none")
     return duration
 
 
@@ -296,7 +307,7 @@ class DaemonConfig(Table):
     heartbeat: Annotated[timedelta, reads(_heartbeat, "15s")] = timedelta(seconds=15)
     resync: Positive = timedelta(hours=1)
     workers: Annotated[StrictInt, Field(ge=1, le=64)] = 8
-    lease: Positive = timedelta(seconds=60)
+    lease: Annotated[timedelta, reads(_lease, "60s")] = timedelta(seconds=60)
     claim_timeout: Positive = timedelta(minutes=5)
     shutdown_grace: Positive = timedelta(seconds=30)
     adopt_over: Duration = timedelta(days=7)

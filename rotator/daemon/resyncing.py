@@ -101,6 +101,8 @@ class Resyncing:
         )
         if done.failed is None:
             self._let_go(done)
+        for name in requested(done):
+            self._turns.give(name)
         return done
 
     def _one(self, target: Target, work: Callable[[Target], Report]) -> Report:
@@ -139,3 +141,13 @@ class Resyncing:
             settle_interrupted(self._shared.acting(), self._shared.config.targets)
         except (ServiceError, AuditUnavailable) as error:
             _log.error("cannot settle the audit trail yet: %s", error)
+
+
+def requested(done: ResyncReport) -> tuple[str, ...]:
+    """Return the targets in whose ledgers a request stands, whether the pulse names it or not."""
+    found = []
+    for report in done.reports:
+        book = report.snapshot.ledger.ledger if report.snapshot is not None else None
+        if book is not None and book.request is not None:
+            found.append(report.target)
+    return tuple(found)

@@ -12,7 +12,8 @@ from rotator.daemon.schedule import Schedule
 from rotator.daemon.shared import Shared
 from rotator.daemon.table import Table, unexpected
 from rotator.daemon.workers import Workers
-from rotator.engine.reconcile import Report, reconcile
+from rotator.engine.reconcile import Report
+from rotator.engine.requests import Desk
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +21,11 @@ _EARLY = timedelta(milliseconds=50)
 
 
 class Turns:
-    """Gives targets their turns. Safe to use from several threads."""
+    """Gives targets their turns. Safe to use from several threads.
+
+    Attributes:
+        desk: what is in hand of the requests that commands have written into ledgers.
+    """
 
     def __init__(self, shared: Shared, table: Table, workers: Workers, schedule: Schedule) -> None:
         """Use what the loop shares."""
@@ -28,6 +33,7 @@ class Turns:
         self._table = table
         self._workers = workers
         self._schedule = schedule
+        self.desk = Desk()
 
     def give(self, name: str) -> None:
         """Queue a turn of one target, unless one waits already or this process may not act."""
@@ -72,7 +78,7 @@ class Turns:
         world = self._shared.acting()
 
         def work() -> Report:
-            return reconcile(world, turn.target, demand=turn.demand, earlier=turn.earlier)
+            return self.desk.attend(world, turn.target, demand=turn.demand, earlier=turn.earlier)
 
         self.remembered(turn.target, work)
 

@@ -68,7 +68,18 @@ class Desk:
     """
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _seen: dict[str, tuple[int, str | None]] = field(default_factory=dict)
     _in_hand: dict[str, _InHand] = field(default_factory=dict)
+
+    def looks(self, target: str) -> int:
+        """Return how often a target's ledger was looked at for requests."""
+        with self._lock:
+            return self._seen.get(target, (0, None))[0]
+
+    def open_request(self, target: str) -> str | None:
+        """Return the id of the request that stood in a target's ledger at the last look, or None."""
+        with self._lock:
+            return self._seen.get(target, (0, None))[1]
 
     def attend(
         self,
@@ -98,6 +109,7 @@ class Desk:
             return reconcile(world, target, demand=demand, earlier=earlier)
         book = observation.snapshot.ledger.ledger
         request = book.request if book is not None else None
+        self._saw(target, request.id if request is not None else None)
         if request is None or book is None or not target.configured:
             self._forget(target)
             return reconcile(world, target, demand=demand, observation=observation, earlier=earlier)
@@ -118,6 +130,7 @@ class Desk:
         if request.verb in _EDITS:
             case.note()
             _EDITS[request.verb](case, book)
+            self._saw(case.target, None)
             return case.go_on()
         attempt = self._attempt(case, book)
         try:
@@ -127,9 +140,15 @@ class Desk:
             return case.go_on()
         if outcome is None:
             return _soon(report, timedelta(seconds=wait_after(case.world, report)))
-        self._forget(case.target)
         case.answer_with(outcome)
+        self._saw(case.target, None)
+        self._forget(case.target)
         return report
+
+    def _saw(self, target: Target, request: str | None) -> None:
+        """Note which request stands in a target's ledger."""
+        with self._lock:
+            self._seen[target.name] = (self._seen.get(target.name, (0, None))[0] + 1, request)
 
     def _attempt(self, case: _Case, book: Ledger) -> Attempt:
         """Return the attempt that is under way for a request, or begin one."""

@@ -56,6 +56,11 @@ class Fleet:
         with self._lock:
             self._filled = False
 
+    def forget_index(self) -> None:
+        """Note that another process may have acted: the targets must be looked at anew."""
+        with self._lock:
+            self._filled = False
+
     def forget(self, target: str) -> None:
         """Drop a target that is configured no more."""
         self.serves(target, None)

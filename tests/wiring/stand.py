@@ -41,6 +41,7 @@ timeout = "{timeout}"
 
 [daemon]
 heartbeat = "100ms"
+lease = "2s"
 claim_timeout = "{claim_timeout}"
 adopt_over = "0s"
 shutdown_grace = "{shutdown_grace}"

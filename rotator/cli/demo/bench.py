@@ -51,6 +51,7 @@ timeout = "1500ms"
 [daemon]
 heartbeat = "500ms"
 resync = "10s"
+lease = "2s"
 claim_timeout = "6s"
 shutdown_grace = "10s"
 adopt_over = "0s"
