@@ -13,6 +13,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,16 +57,28 @@ RUNTIME = """\
 exec crun --cgroup-manager=disabled "$@"
 """
 DOCKER = """\
-#!/bin/sh
-# What the guides call docker: podman, which has the same commands, as it can run here.
-export CONTAINERS_CONF={settings}
-case "$1" in
-  build) shift; exec buildah bud --isolation chroot --pull-never --format docker \
-    --volume /etc/ssl/certs:/etc/ssl/certs:ro --build-arg BASE={base} "$@" ;;
-  push) shift; exec podman push "$1" "dir:{pushed}" ;;
-esac
-exec unshare --mount --propagation private \
-  sh -c 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' sh podman "$@"
+#!{python}
+import os, sys
+# What the guides call docker: podman, which takes the same commands, as it can run here. There is no
+# registry, no control group and no network but the machine's own, so what asks for these is left out.
+given, taken = sys.argv[1:], []
+while given:
+    word = given.pop(0)
+    if word in ("--publish", "--memory"):
+        given.pop(0)
+    else:
+        taken.append(word)
+os.environ["CONTAINERS_CONF"] = "{settings}"
+command, rest = taken[0], taken[1:]
+if command == "build":
+    words = ["buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker",
+             "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", "BASE={base}", *rest]
+elif command == "push":
+    words = ["podman", "push", rest[0], "dir:{pushed}"]
+else:
+    network = ["--network", "host", "--no-healthcheck"] if command == "run" else []
+    words = [*{namespace}, "podman", command, *network, *rest]
+os.execvp(words[0], words)
 """
 
 
@@ -86,7 +99,13 @@ def docker(folder: Path) -> Path:
     """Write a program `docker` into a folder, for guides that say docker; return the folder."""
     program = folder / "docker"
     program.write_text(
-        DOCKER.format(settings=settings(), base=base_image(), pushed=folder / "pushed"),
+        DOCKER.format(
+            python=sys.executable,
+            settings=settings(),
+            base=base_image(),
+            pushed=folder / "pushed",
+            namespace=list(IN_NAMESPACE),
+        ),
         encoding="utf-8",
     )
     program.chmod(0o755)
@@ -128,11 +147,12 @@ def base_image() -> str:
     return STAND_IN
 
 
-def copy_of_context(folder: Path) -> Path:
+def copy_of_context(folder: Path, source_folder: Path = ROOT) -> Path:
     """Copy what the image is built from, without what running the tests leaves in it."""
     ignored = shutil.ignore_patterns("__pycache__")
+    folder.mkdir(exist_ok=True)
     for name in CONTEXT:
-        source = ROOT / name
+        source = source_folder / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=ignored)
         else:
