@@ -177,6 +177,7 @@ class Lab:
         self.promises = Promises(
             self.account, self.vault, self.trail, CLAIM_TIMEOUT, self.targets, self.cache
         )
+        self.promises.installation = INSTALLATION
         self.late.after_each = self.promises.check
         self.clock.on_advance = self._time_passed
         self.clock.next_stop = self.late.next_at

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotator.core.codec import decode_ledger
-from rotator.core.keys import NewKey
+from rotator.core.keys import IssuedKey, NewKey
 from rotator.core.ledger import Claim, ClaimKind, Ledger
 from rotator.core.marker import parse_marker
 from rotator.core.reasons import Reason
-from rotator.core.target import AfterDeadline, Target
+from rotator.core.target import AfterDeadline, Evidence, Target
 from rotator.events import Event, KeyCreate, Phase, Result, SecretPublish, StepSettled
 from tests.fakes.audit import FakeTrail
 from tests.fakes.issuer import FakeAccount
@@ -73,6 +73,7 @@ class Promises:
             holder cannot know before it next writes there.
         too_late: hashes of keys that a person put back between the read that allowed their
             removal and its effect: the provider has no conditional request.
+        installation: whose markers are ours.
     """
 
     account: FakeAccount
@@ -87,10 +88,12 @@ class Promises:
     last_served: dict[str, datetime] = field(default_factory=dict)
     robbed: list[tuple[Claim, datetime]] = field(default_factory=list)
     too_late: set[str] = field(default_factory=set)
+    installation: str = "00112233445566aa"
 
     def __post_init__(self) -> None:
         self._disabled_since: dict[str, datetime] = {}
         self._names: set[str] = set()
+        self._looked_at: dict[tuple[str, str], datetime] = {}
         self._decoded: dict[str, tuple[object, Ledger]] = {}
         self.account.on_make = self._before_make
         self.account.on_disable = self._before_disable
@@ -173,6 +176,7 @@ class Promises:
             BrokenPromiseError: it does not.
         """
         call = f"{service}.{name}"
+        self._looked_at[holder, call] = self.vault.now()
         intents = INTENTS.get(call)
         if intents is None:
             return
@@ -232,15 +236,26 @@ class Promises:
             raise BrokenPromiseError(f"{key_hash[:8]} disabled while served")
         last = self.last_served.get(key_hash)
         if last is None:
+            if not self._ours(key):
+                raise BrokenPromiseError(f"{key_hash[:8]} disabled, a foreign key")
             return
         policy = self.targets[0].policy
         if now - last < policy.grace:
             raise BrokenPromiseError(f"{key_hash[:8]} disabled within its grace period")
         used = key.last_used_at
+        if used is None and policy.drain.evidence is Evidence.LAST_USED:
+            raise BrokenPromiseError(f"{key_hash[:8]} disabled without proof that it is quiet")
         kept = policy.drain.then is AfterDeadline.KEEP
         over = now - last >= policy.grace + policy.drain.deadline
         if used is not None and now - used < policy.drain.quiet_for and (kept or not over):
             raise BrokenPromiseError(f"{key_hash[:8]} disabled while it is used")
+
+    def _ours(self, key: IssuedKey) -> bool:
+        """Tell whether a key that was never served bears the mark of one of our targets."""
+        marker = parse_marker(key.name)
+        names = {each.name for each in self.targets}
+        ours = marker is not None and marker.installation == self.installation
+        return ours and marker is not None and marker.target in names
 
     def _before_delete(self, key_hash: str) -> None:
         """Only a disabled key that is not served is deleted, and after its quarantine."""
@@ -267,16 +282,22 @@ class Promises:
             raise BrokenPromiseError(f"{new['holder']} replaced the claim of {old['holder']}")
 
     def _appended(self, event: Event) -> None:
-        """What is settled later says what is true."""
+        """What is settled later says what was true when its writer looked."""
         if not isinstance(event, StepSettled) or event.result is not Result.NOT_FOUND:
             return
+        writer = next(each for each, last in self.trail.last_by.items() if last is event)
+        listed = self._looked_at.get((writer, "openrouter.list"), self.vault.now())
+        read = self._looked_at.get((writer, "vault.read"), self.vault.now())
         for _, intent in self.trail.lines:
             if intent.op != event.op or intent.phase is not Phase.INTENT:
                 continue
-            names = {key.name for key in self.account.keys.values()}
+            keys = self.account.keys.values()
+            names = {each.name for each in keys if not each.created_at or each.created_at <= listed}
             if isinstance(intent, KeyCreate) and intent.key_name in names:
                 raise BrokenPromiseError(f"{event.op} was settled as not found, yet its key exists")
-            served = self.served_now().get(event.target or "")
+            paths = [each.secret.path for each in self.targets if each.name == event.target]
+            stood = paths and self.vault.paths[paths[0]][-1].created_time <= read
+            served = self.served_hash(paths[0]) if stood else None
             if isinstance(intent, SecretPublish) and intent.key_hash == served:
                 raise BrokenPromiseError(f"{event.op} was settled as not found, yet it is served")
 

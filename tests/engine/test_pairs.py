@@ -20,7 +20,8 @@ def test_the_pairs_are_all_that_can_go_wrong_at_two_calls_of_a_rotation() -> Non
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=[each.name for each in KINDS])
 def test_two_troubles_in_one_rotation_break_no_promise(kind: int) -> None:
-    count, found = 0, []
+    count = 0
+    found: list[str] = []
     for first in firsts():
         if first.kind == kind:
             more, wrong = run(first, ONE_IN)
