@@ -112,6 +112,7 @@ EVERYTHING = (
     ("rollback", "billing-api"),
     ("rotate", "billing-api", "--compromised"),
     ("retire", "billing-api"),
+    ("adopt", "billing-api"),
     ("check",),
 )
 
