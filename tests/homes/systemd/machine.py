@@ -11,12 +11,21 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from tests.wiring.stand import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = "/srv/rotator"
-HOSTS_OWN = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+HOSTS_OWN = (
+    "PIP_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 """How pip reaches an index from here is this machine's own matter."""
 
 
@@ -24,10 +33,15 @@ class Machine:
     """One booted container. `with` it; it is powered off in the end."""
 
     def __init__(
-        self, folder: Path, binds: Mapping[Path, str], environment: Mapping[str, str]
+        self,
+        folder: Path,
+        binds: Mapping[Path, str],
+        writable: Mapping[Path, str],
+        environment: Mapping[str, str],
     ) -> None:
         self._folder = folder
         self._binds = binds
+        self._writable = writable
         self._environment = {
             **{name: value for name, value in os.environ.items() if name.startswith(HOSTS_OWN)},
             "PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/tools",
@@ -37,12 +51,13 @@ class Machine:
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._init = ""
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> Self:
         # The key that credentials are encrypted with is not kept on a temporary file system.
         state = self._folder / "var-lib-systemd"
         state.mkdir()
         binds = [f"--bind={state}:/var/lib/systemd"]
         binds += [f"--bind-ro={here}:{there}" for here, there in self._binds.items()]
+        binds += [f"--bind={here}:{there}" for here, there in self._writable.items()]
         if Path("/etc/ssl").is_dir():
             binds.append("--bind-ro=/etc/ssl")
         with (self._folder / "console.log").open("wb") as console:
