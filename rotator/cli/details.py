@@ -8,7 +8,7 @@ from datetime import datetime
 from rotator.cli.output import say
 from rotator.core.ledger import Failure
 from rotator.core.reasons import MEANING
-from rotator.core.view import RetiringView, TargetView
+from rotator.core.view import ClaimView, RetiringView, TargetView
 from rotator.core.words import in_future, moment, span
 
 
@@ -40,8 +40,10 @@ def _lines(seen: TargetView, now: datetime) -> Iterator[tuple[str, str]]:
         yield "retiring", _retiring(entry, now)
     if seen.hold is not None:
         yield "held", f"by {seen.hold.by} since {moment(seen.hold.at)}: {seen.hold.why}"
+    if seen.claim is not None:
+        yield "changing", _changing(seen.claim, now)
     if seen.failure is not None:
-        yield "failing", failing(seen.failure, now)
+        yield "failing", failing(seen.failure, seen.safe, now)
     for finding in seen.findings:
         yield "note", finding.sentence
 
@@ -52,13 +54,26 @@ def _retiring(entry: RetiringView, now: datetime) -> str:
     return f"{entry.hash}, {entry.stage}{until}. {MEANING[entry.why]}"
 
 
-def failing(failure: Failure, now: datetime) -> str:
-    """Say what failed, since when, what is safe, and when it is tried again."""
+def _changing(claim: ClaimView, now: datetime) -> str:
+    """Say what is being changed, and what becomes of it where its process is gone."""
+    begun = f"{claim.kind} by {claim.holder} since {moment(claim.since)}"
+    if claim.until <= now:
+        return f"{begun}, interrupted. The next pass settles it."
+    return f"{begun}. If that was interrupted, it is settled {in_future(claim.until, now)}."
+
+
+def failing(failure: Failure, safe: str, now: datetime) -> str:
+    """Say what failed, since when, what is safe, and when it is tried again.
+
+    Args:
+        failure: what failed last.
+        safe: what consumers are served meanwhile (`rotator.core.view.TargetView.safe`).
+        now: the local time.
+    """
     times = "once" if failure.count == 1 else f"{failure.count} times in a row"
-    return (
-        f"{times} since {moment(failure.since)}: {MEANING[failure.reason]} {failure.detail} "
-        f"The served key goes on; tried again {in_future(failure.next_try, now)}."
-    )
+    again = in_future(failure.next_try, now)
+    cause = f"{MEANING[failure.reason]} {failure.detail}".rstrip(". ")
+    return f"{times} since {moment(failure.since)}: {cause}. {safe} Tried again {again}."
 
 
 def _when(at: datetime, now: datetime) -> str:

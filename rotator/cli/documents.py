@@ -6,7 +6,7 @@ from typing import Any
 
 from rotator.core.ledger import Failure, Hold
 from rotator.core.steps import Finding, Plan
-from rotator.core.view import RetiringView, ServedView, State, TargetView
+from rotator.core.view import ClaimView, RetiringView, ServedView, State, TargetView
 from rotator.core.words import moment
 
 
@@ -21,7 +21,9 @@ def target_document(seen: TargetView) -> dict[str, Any]:
         "due_why": str(seen.due_why) if seen.due_why is not None else None,
         "retiring": [retiring_document(each) for each in seen.retiring],
         "hold": hold_document(seen.hold),
+        "claim": claim_document(seen.claim),
         "failure": failure_document(seen.failure),
+        "safe": seen.safe,
         "findings": [finding_document(each) for each in seen.findings],
     }
 
@@ -37,6 +39,7 @@ def unreachable_document(name: str, secret: str, why: str) -> dict[str, Any]:
         "due_why": None,
         "retiring": [],
         "hold": None,
+        "claim": None,
         "failure": {
             "reason": "unavailable",
             "detail": why,
@@ -44,6 +47,7 @@ def unreachable_document(name: str, secret: str, why: str) -> dict[str, Any]:
             "count": 1,
             "next_try": None,
         },
+        "safe": "What is served stays as it is.",
         "findings": [],
     }
 
@@ -77,6 +81,18 @@ def hold_document(hold: Hold | None) -> dict[str, Any] | None:
     if hold is None:
         return None
     return {"reason": str(hold.reason), "why": hold.why, "by": hold.by, "at": moment(hold.at)}
+
+
+def claim_document(claim: ClaimView | None) -> dict[str, Any] | None:
+    """Return a change in progress."""
+    if claim is None:
+        return None
+    return {
+        "kind": str(claim.kind),
+        "holder": claim.holder,
+        "since": moment(claim.since),
+        "until": moment(claim.until),
+    }
 
 
 def failure_document(failure: Failure | None) -> dict[str, Any] | None:

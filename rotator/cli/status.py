@@ -248,7 +248,7 @@ def _notes(found: list[Row], now: datetime, *, everything: bool) -> None:
             continue
         told = [each.sentence for each in seen.findings]
         if seen.failure is not None:
-            told.append(f"failing {failing(seen.failure, now)}")
+            told.append(f"failing {failing(seen.failure, seen.safe, now)}")
         notes += [f"{row.target.name}: {sentence}" for sentence in told]
     most = len(notes) if everything or not is_terminal() else _MOST_NOTES
     if notes:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from rotator.core.ledger import Failure, Hold, RetiringKey
+from rotator.core.ledger import ClaimKind, Failure, Hold, RetiringKey
 from rotator.core.reasons import Reason
 from rotator.core.removal import durations
 from rotator.core.retirement import Stage, standing
 from rotator.core.rotation import due
 from rotator.core.snapshot import Snapshot
 from rotator.core.steps import Finding, Plan
+from rotator.core.words import moment
 
 
 class State(StrEnum):
@@ -96,6 +97,23 @@ class RetiringView:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimView:
+    """A change in progress, or one that was interrupted.
+
+    Attributes:
+        kind: what it is for (`rotator.core.ledger.ClaimKind`).
+        holder: the process that holds it.
+        since: when that process took it, by its own clock.
+        until: when it ends by Vault's clock; from then on whoever comes settles it.
+    """
+
+    kind: ClaimKind
+    holder: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TargetView:
     """A target as people are shown it.
 
@@ -109,7 +127,9 @@ class TargetView:
         max_age_at: when the served key reaches the policy's `max_age`, or None.
         retiring: its predecessors.
         hold: what holds it, or None.
+        claim: the change in progress, or None.
         failure: the last failure, or None after a success.
+        safe: what consumers are served meanwhile, in one sentence, as far as that is known.
         findings: what a person should see.
     """
 
@@ -122,7 +142,9 @@ class TargetView:
     max_age_at: datetime | None
     retiring: tuple[RetiringView, ...]
     hold: Hold | None
+    claim: ClaimView | None
     failure: Failure | None
+    safe: str
     findings: tuple[Finding, ...]
 
 
@@ -151,7 +173,9 @@ def view(snapshot: Snapshot, plan: Plan, now: datetime) -> TargetView:
             _retiring(snapshot, entry, now) for entry in (book.retiring if book else ())
         ),
         hold=book.hold if book is not None else None,
+        claim=_claim(snapshot),
         failure=book.failure if book is not None else None,
+        safe=_safe(snapshot, now),
         findings=plan.findings,
     )
 
@@ -170,6 +194,36 @@ def _retiring(snapshot: Snapshot, entry: RetiringKey, now: datetime) -> Retiring
         entry.since + policy.grace,
         entry.disabled_at,
     )
+
+
+def _claim(snapshot: Snapshot) -> ClaimView | None:
+    """Return the change in progress as people are shown it."""
+    claim = snapshot.claim
+    if claim is None:
+        return None
+    return ClaimView(claim.kind, claim.holder, claim.started_at, snapshot.claim_expires_at())
+
+
+def _safe(snapshot: Snapshot, now: datetime) -> str:
+    """Say what consumers are served, whatever fails meanwhile."""
+    book = snapshot.ledger.ledger
+    if book is None:
+        return "What is served stays as it is."
+    if book.foreign is not None:
+        return "The foreign value stays as it is."
+    if book.served is None:
+        return "No key is served yet, so consumers wait for the first one."
+    look, ends = snapshot.look(book.served.hash), book.served.expires_at
+    if ends is not None and ends <= snapshot.late_now(now):
+        return (
+            f"The served key expired at {moment(ends)}: consumers are refused until it is replaced."
+        )
+    if look is not None and (look.key is None or look.key.disabled):
+        return "OpenRouter does not accept the served key: consumers are refused meanwhile."
+    if book.failure is not None and book.failure.reason is Reason.OUTAGE:
+        return "The served key stays; OpenRouter did not accept it either when it was asked."
+    until = f" until {moment(ends)}, when it expires" if ends is not None else ""
+    return f"The served key goes on working{until}."
 
 
 _FINDING_STATES = {

@@ -33,7 +33,7 @@ def test_a_failure_says_what_failed_since_when_and_when_it_is_tried_again(stand:
     assert told.returncode == 1
     assert "failing" in told.stdout
     assert "since 20" in told.stdout
-    assert "The served key goes on; tried again in" in told.stdout
+    assert "The served key goes on working. Tried again in" in told.stdout
     assert stand.served("billing-api") == served
 
 

@@ -246,9 +246,17 @@ def new_keys_refused(younger_than: timedelta) -> Callable[[Lab, str, bool, Effec
         del acts
         if call != "openrouter.whoami":
             return effect()
-        newest = max(each.created_at or lab.clock.now() for each in lab.account.keys.values())
-        young = lab.clock.now() - newest < younger_than
-        return None if young else effect()
+        now, refused = lab.clock.now(), lab.account.refuses
+        young = {
+            each.hash
+            for each in lab.account.keys.values()
+            if each.created_at is not None and now - each.created_at < younger_than
+        }
+        lab.account.refuses = refused | young
+        try:
+            return effect()
+        finally:
+            lab.account.refuses = refused
 
     return alter
 
