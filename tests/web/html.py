@@ -15,14 +15,18 @@ class Element:
     Attributes:
         tag: its name.
         attributes: by name.
-        text: all text inside, in one line.
+        parts: all text inside, as it came; `text` has it in one line.
         closed: whether its end was met.
     """
 
     tag: str
     attributes: dict[str, str]
-    text: str = ""
+    parts: list[str] = field(default_factory=list)
     closed: bool = False
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.parts).split())
 
     @property
     def classes(self) -> set[str]:
@@ -49,6 +53,8 @@ class Page(HTMLParser):
         self.elements.append(element)
         if tag not in VOID:
             self._open.append(element)
+        for each in self._open:
+            each.parts.append(" ")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append(Element(tag, {name: value or "" for name, value in attrs}))
@@ -61,7 +67,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         for element in self._open:
-            element.text = " ".join(f"{element.text} {data}".split())
+            element.parts.append(data)
 
     def all(self, tag: str, name: str = "") -> list[Element]:
         """Every element of a tag, with a class where one is given."""
