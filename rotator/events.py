@@ -202,7 +202,8 @@ class OperatorCommand(Event):
 
     Attributes:
         command: the command's name.
-        by: the account name and host from which it came.
+        by: the account name and host from which it came; where another process asked for
+            it, as that one says.
         detail: its arguments in one line, without secrets.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,9 +21,11 @@ from rotator.cli.common import (
 )
 from rotator.cli.details import failing, print_details
 from rotator.cli.documents import plan_document, target_document, unreachable_document
+from rotator.cli.leader import leader_document, leader_of, print_leader
 from rotator.cli.output import document, is_terminal, say, table
 from rotator.cli.root import Session, tell
 from rotator.config import Config
+from rotator.core.lease import LeaseSeen
 from rotator.core.plan import plan as plan_for
 from rotator.core.reasons import Reason
 from rotator.core.retirement import Stage
@@ -30,6 +33,7 @@ from rotator.core.steps import NeedLook, Plan
 from rotator.core.target import Target
 from rotator.core.view import FAILED, NEEDS_A_PERSON, State, TargetView, view
 from rotator.core.words import in_future, span
+from rotator.engine.lease import read_lease
 from rotator.engine.observe import Observation, observe, satisfy
 from rotator.engine.world import World
 from rotator.errors import ServiceError, Unauthorised
@@ -121,12 +125,21 @@ def _judged(world: World, target: Target, observation: Observation, *, look: boo
     return Row(target, view(observation.snapshot, chosen, now), chosen)
 
 
-def _observed(session: Session, mode: str, *, look: bool) -> tuple[list[Row], datetime]:
-    """Observe all targets for one of the two commands."""
+def _observed(
+    session: Session, mode: str, *, look: bool
+) -> tuple[list[Row], datetime, LeaseSeen | None]:
+    """Observe all targets for one of the two commands, and for the one who acts.
+
+    The lease is None where it was not looked at, or where there is none by configuration.
+    """
     config = session.config(logs="critical")
     with services_for(config, mode) as services:
         world = services.world()
-        return rows(world, config, look=look), services.clock.now()
+        lease = None
+        if not look and config.daemon.lease:
+            with suppress(ServiceError):  # what is wrong shows at the targets
+                lease = read_lease(world.ledgers)
+        return rows(world, config, look=look), services.clock.now(), lease
 
 
 def _errors_of(found: Iterable[Row]) -> list[ServiceError]:
@@ -170,13 +183,16 @@ def status(session: Session, *, names: tuple[str, ...], as_json: bool, everythin
     """  # noqa: D301 - click's mark, not an escape
     if names:
         named_targets(session.config(logs="critical"), names)
-    found, now = _observed(session, "status", look=False)
+    found, now, lease = _observed(session, "status", look=False)
+    leader = None if lease is None else leader_of(lease, session.config(logs="critical"))
     found = [row for row in found if not names or row.target.name in names]
     if as_json:
-        document({"targets": [_status_document(row) for row in found]})
+        told = leader_document(leader) if leader is not None else None
+        document({"leader": told, "targets": [_status_document(row) for row in found]})
     elif names:
         _status_in_full(found, now)
     else:
+        print_leader(leader, now)
         _status_table(found, now, everything=everything)
         for error in _errors_of(found):
             tell(error)
@@ -274,7 +290,7 @@ def plan(session: Session, *, as_json: bool, everything: bool) -> None:
       rotator plan
       rotator plan --json | jq '.targets[] | select(.steps != [])'
     """  # noqa: D301 - click's mark, not an escape
-    found, now = _observed(session, "plan", look=True)
+    found, now, _ = _observed(session, "plan", look=True)
     if as_json:
         document({"targets": [_plan_document(row) for row in found]})
     else:

@@ -39,6 +39,7 @@ def assert_same_shape(real: Any, shown: Any, place: str = "") -> None:
 
 def test_every_command_that_takes_json_is_shown() -> None:
     commands = {"status", "plan", "run --once", "rotate", "rollback", "retire", "check"}
+    commands |= {"adopt"}
     assert set(SHOWN) == commands | {"audit verify", "vault-policy"}
 
 
@@ -57,6 +58,8 @@ def test_what_is_printed_has_the_shape_that_is_shown(stand: Stand) -> None:
     assert status["targets"][0]["findings"]
     assert_same_shape(stand.document("plan", code=3), SHOWN["plan"])
     assert_same_shape(stand.document("check"), SHOWN["check"])
+    assert_same_shape(stand.document("adopt", "billing-api"), SHOWN["adopt"])
+    assert_same_shape(stand.document("adopt", "foreign", code=3), SHOWN["adopt"])
     assert stand.document("vault-policy")["path"].keys() >= SHOWN["vault-policy"]["path"].keys()
     assert_same_shape(stand.document("rollback", "billing-api"), SHOWN["rollback"])
     assert_same_shape(stand.document("rollback", "foreign", code=3), SHOWN["rollback"])

@@ -110,7 +110,7 @@ def test_status_asks_openrouter_nothing_and_vault_two_reads_for_each_target(stan
     stand.sandbox.calls.reset()
     assert stand.call("status").exit_code == 0
     assert stand.sandbox.calls.count("openrouter") == 0
-    assert stand.sandbox.calls.count("vault", "GET", "data/{path}") == len(names) + 1
+    assert stand.sandbox.calls.count("vault", "GET", "data/{path}") == len(names) + 2
     calls = stand.sandbox.calls.count("vault")
     assert calls <= 2 * len(names) + 4, stand.sandbox.calls.by_route("vault")
 

@@ -462,9 +462,10 @@ class Place:
         return "\n".join(f"--- {each._err.name}\n{each.err[-2000:]}" for each in self.processes)
 
 
-def verified(files: Iterable[Path]) -> Done:
+def verified(files: Iterable[Path], heads: Iterable[str] = ()) -> Done:
     """What ``rotator audit verify`` says of audit files; in this process, which is quicker."""
-    done = CliRunner().invoke(cli, ["audit", "verify", "--json", *map(str, files)])
+    known = [argument for head in heads for argument in ("--head", head)]
+    done = CliRunner().invoke(cli, ["audit", "verify", "--json", *known, *map(str, files)])
     return Done(done.exit_code, done.stdout, done.stderr)
 
 

@@ -220,9 +220,10 @@ def lives_of(
 
 
 def _apart(place: Place, service: str, method: str, route: str) -> bool:
-    """Whether a call belongs to start, login or resync, which are counted apart."""
+    """Whether a call belongs to start, login, lease, requests or resync, which are counted apart."""
     if service == "vault":
-        return not route.startswith("/v1/secret/") or route.endswith("/state/installation")
+        apart = ("/state/installation", "/state/lease", "/state/pulse")
+        return not route.startswith("/v1/secret/") or route.endswith(apart)
     return (method, route) in {("GET", "/api/v1/keys"), ("GET", "/api/v1/workspaces")}
 
 

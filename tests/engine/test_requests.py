@@ -1,0 +1,382 @@
+"""Requests of commands to the process that acts: done, audited, answered; and what goes wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from rotator.core.asked import is_rotated, rotation_demand
+from rotator.core.codec import encode_ledger
+from rotator.core.lease import Open, PublicState, Pulse
+from rotator.core.ledger import Ledger
+from rotator.core.reasons import Reason
+from rotator.core.request import Arguments, Request, Result, Verb
+from rotator.engine.asking import Asked, Asking, Ending, Wish
+from rotator.engine.lease import Leadership
+from rotator.engine.pulse import name_in_pulse, read_pulse, strike_from_pulse
+from rotator.engine.reconcile import Report
+from rotator.engine.requests import Desk
+from rotator.events import OperatorCommand
+from tests.engine.lab import Lab, Process
+from tests.fakes.faults import Kind, ProcessDeath
+
+TERM = timedelta(seconds=60)
+
+
+class Stand:
+    """A lab with a process that acts, and one in which a command asks it.
+
+    While the command waits, `meanwhile` is called at each nap: most often the leader lives.
+    """
+
+    def __init__(self) -> None:
+        self.lab = Lab()
+        self.lab.run()
+        self.lab.clock.advance(timedelta(hours=1))
+        self.desk = Desk()
+        self.leader = self.lab.process
+        self.lease = Leadership(
+            _silent(self.lab, "first").world, TERM, lambda: PublicState("1", "ab" * 32)
+        )
+        self.lease.tick()
+        self.command = _silent(self.lab, "command")
+        self.said: list[str] = []
+        self.stopping = False
+        self.reports: list[Report] = []
+        self.meanwhile: Callable[[], None] = self.attend
+
+    def attend(self) -> None:
+        """The leader keeps its lease, and gives the target its turn."""
+        self.lease.tick()
+        try:
+            self.reports.append(self.desk.attend(self.leader.world, self.lab.targets[0]))
+        except ProcessDeath:
+            self.leader.boot()
+            self.desk = Desk()
+
+    def ask(self, verb: Verb, arguments: Arguments | None = None, *, limit: float = 300.0) -> Asked:
+        """Ask and wait, as a command does."""
+        clock = _Naps(self)
+        world = replace(self.command.world, clock=clock, stopping=lambda: self.stopping)
+        wish = Wish(verb, arguments or Arguments(), "alice@ops1", limit)
+        asking = Asking(world, self.lab.targets[0], wish, TERM, self.said.append)
+        early = asking.place()
+        if early is not None:
+            return early
+        asking.announce()
+        return asking.wait()
+
+    @property
+    def book(self) -> Ledger:
+        book = self.lab.ledger()
+        assert book is not None
+        return book
+
+    @property
+    def served(self) -> str:
+        assert self.book.served is not None
+        return self.book.served.hash
+
+    def commands(self) -> list[OperatorCommand]:
+        found = self.lab.trail.events("operator.command")
+        return [each for each in found if isinstance(each, OperatorCommand)]
+
+
+class _Naps:
+    """The lab's clock; in each nap something happens meanwhile."""
+
+    def __init__(self, stand: Stand) -> None:
+        self._stand = stand
+        self.now = stand.lab.clock.now
+        self.monotonic = stand.lab.clock.monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self._stand.lab.clock.sleep(max(seconds, 0.001))  # microseconds are the least it counts
+        self._stand.meanwhile()
+
+
+def _silent(lab: Lab, name: str) -> Process:
+    """A process that writes no audit trail: it only asks."""
+    process = lab.another(name)
+    process.faults.before_each = lambda *_: None
+    return process
+
+
+def test_a_rotation_is_done_by_the_holder_audited_with_who_asked_and_answered() -> None:
+    stand = Stand()
+    before = stand.served
+    asked = stand.ask(Verb.ROTATE)
+    assert asked.ending is Ending.ANSWERED
+    assert asked.answer is not None
+    assert (asked.answer.result, asked.answer.keys) == (Result.DONE, (stand.served,))
+    assert stand.served != before
+    (command,) = stand.commands()
+    assert (command.command, command.by) == ("rotate", "alice@ops1")
+    assert stand.book.request is None
+    assert not stand.lab.trail.unsettled()
+
+
+def test_what_is_asked_for_twice_is_done_twice_one_after_the_other() -> None:
+    stand = Stand()
+    seen = {stand.served}
+    for _ in range(2):
+        assert stand.ask(Verb.ROTATE).ending is Ending.ANSWERED
+        seen.add(stand.served)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("call", range(1, 40))
+def test_a_holder_that_dies_at_any_call_of_a_requested_rotation_doubles_nothing(call: int) -> None:
+    stand = Stand()
+    minted = len(stand.lab.account.keys)
+    stand.leader.faults.plan = {len(stand.leader.faults.calls) + call: Kind.DIE_AFTER}
+    asked = stand.ask(Verb.ROTATE, limit=1800)
+    assert asked.ending is Ending.ANSWERED
+    assert asked.answer is not None
+    assert asked.answer.result is Result.DONE
+    assert asked.answer.keys == (stand.served,)
+    stand.lab.come_to_rest()
+    died = sum(kind is Kind.DIE_AFTER for _, kind in stand.leader.faults.hit)
+    mints = sum(each == "openrouter.create" for each in stand.leader.faults.calls)
+    assert mints <= 2 + died, "one for the first key, one for the request, one for each death"
+    assert len(stand.lab.account.keys) >= minted
+
+
+def test_hold_release_and_retire_are_one_write_with_their_answer() -> None:
+    stand = Stand()
+    assert stand.ask(Verb.ROTATE).ending is Ending.ANSWERED
+    held = stand.ask(Verb.HOLD, Arguments(why="audit week"))
+    assert held.answer is not None
+    assert held.answer.result is Result.DONE
+    assert stand.book.hold is not None
+    assert (stand.book.hold.why, stand.book.hold.by) == ("audit week", "alice@ops1")
+    assert stand.ask(Verb.RELEASE).ending is Ending.ANSWERED
+    released = stand.book
+    assert released.hold is None
+    (old,) = stand.book.retiring
+    stand.lab.excused.add(old.hash)  # an operator says so
+    retired = stand.ask(Verb.RETIRE)
+    assert retired.answer is not None
+    assert retired.answer.keys == (old.hash,)
+    entry = stand.book.entry(old.hash)
+    assert entry is not None
+    assert entry.disabled_at is not None, "the pass after the answer has disabled it"
+
+
+def test_a_rollback_through_the_holder_serves_the_old_key_again() -> None:
+    stand = Stand()
+    before = stand.served
+    stand.ask(Verb.ROTATE)
+    back = stand.ask(Verb.ROLLBACK)
+    assert back.answer is not None
+    assert (back.answer.result, back.answer.keys) == (Result.DONE, (before,))
+    assert stand.served == before
+
+
+def test_a_key_that_is_not_retiring_is_refused_with_its_reason() -> None:
+    stand = Stand()
+    for verb in (Verb.RETIRE, Verb.ROLLBACK):
+        asked = stand.ask(verb, Arguments(key="f" * 64))
+        assert asked.answer is not None
+        assert (asked.answer.result, asked.answer.reason) == (Result.FAILED, Reason.NO_OLDER_KEY)
+
+
+def test_a_refused_mint_is_answered_as_a_failure() -> None:
+    stand = Stand()
+    stand.leader.faults.choose = lambda _, name, __: Kind.REFUSED if name == "create" else None
+    asked = stand.ask(Verb.ROTATE)
+    assert asked.answer is not None
+    assert (asked.answer.result, asked.answer.reason) == (Result.FAILED, Reason.MINT_REFUSED)
+
+
+def test_a_request_that_nobody_answers_is_withdrawn_when_the_time_is_over() -> None:
+    stand = Stand()
+    stand.meanwhile = stand.only_lead
+    asked = stand.ask(Verb.ROTATE, limit=30)
+    assert (asked.ending, asked.began) == (Ending.TIMED_OUT, False)
+    assert "was withdrawn" in asked.detail
+    assert stand.book.request is None
+    before = stand.served
+    stand.attend()
+    assert stand.served == before
+
+
+def test_a_command_that_is_asked_to_stop_withdraws_its_request() -> None:
+    stand = Stand()
+
+    def stop() -> None:
+        stand.stopping = True
+
+    stand.meanwhile = stop
+    asked = stand.ask(Verb.HOLD, Arguments(why="x"))
+    assert asked.ending is Ending.STOPPED
+    assert stand.book.request is None
+    stand.attend()
+    assert stand.book.hold is None
+
+
+def test_a_command_that_dies_leaves_a_request_that_is_not_acted_on_after_its_time() -> None:
+    stand = Stand()
+    stand.meanwhile = lambda: None
+
+    def die() -> None:
+        raise ProcessDeath
+
+    stand.meanwhile = die
+    with pytest.raises(ProcessDeath):
+        stand.ask(Verb.ROTATE, limit=60)
+    before = stand.served
+    stand.lab.clock.advance(timedelta(minutes=2))
+    stand.attend()
+    assert stand.served == before
+    assert stand.book.request is None
+    assert stand.book.answer is not None
+    assert stand.book.answer.reason is Reason.TIMED_OUT
+
+
+def test_when_the_holder_is_gone_the_command_says_so_and_withdraws() -> None:
+    stand = Stand()
+    stand.meanwhile = lambda: None
+    asked = stand.ask(Verb.ROTATE)
+    assert asked.ending is Ending.LEADERLESS
+    assert any("its lease has ended" in line for line in stand.said)
+    assert stand.book.request is None
+
+
+def test_when_another_takes_over_the_command_says_so_and_gets_its_answer() -> None:
+    stand = Stand()
+    successor = Leadership(
+        _silent(stand.lab, "next").world, TERM, lambda: PublicState("1", "cd" * 32)
+    )
+    ticks: list[bool] = []
+
+    def take_over() -> None:
+        successor.tick()
+        ticks.append(successor.leads())
+        if ticks.count(True) > 30:
+            stand.reports.append(stand.desk.attend(stand.leader.world, stand.lab.targets[0]))
+
+    stand.meanwhile = take_over
+    asked = stand.ask(Verb.ROTATE)
+    assert asked.ending is Ending.ANSWERED
+    assert "app: next-1 has taken over from first-1" in stand.said or (
+        "app: first-1 is gone: its lease has ended" in stand.said
+    )
+
+
+def test_a_second_command_waits_for_the_first() -> None:
+    stand = Stand()
+    other = Request(
+        "0123456789abcdef", Verb.HOLD, Arguments(why="first"), "bob@ops2",
+        stand.lab.clock.now(), stand.lab.clock.now() + timedelta(hours=1),
+    )  # fmt: skip
+    _put(stand, replace(stand.book, request=other))
+    asked = stand.ask(Verb.RELEASE)
+    assert asked.ending is Ending.ANSWERED
+    assert "app: first comes the hold that bob@ops2 asked for" in stand.said
+    assert [each.command for each in stand.commands()] == ["hold", "release"]
+    assert stand.book.hold is None
+
+
+def test_a_ledger_that_is_not_there_or_not_understood_is_told() -> None:
+    stand = Stand()
+    stand.lab.vault.put("state/targets/app", {"schema": 99})
+    asked = stand.ask(Verb.HOLD, Arguments(why="x"))
+    assert asked.ending is Ending.NO_LEDGER
+    assert "newer version" in asked.detail
+    stand.lab.vault.forget("state/targets/app")
+    stand.meanwhile = stand.only_lead
+    asked = stand.ask(Verb.HOLD, Arguments(why="x"), limit=20)
+    assert asked.ending is Ending.NO_LEDGER
+    assert "no ledger yet" in asked.detail
+
+
+def test_a_request_that_vanishes_without_an_answer_is_told_as_unknown() -> None:
+    stand = Stand()
+    stand.meanwhile = lambda: _put(stand, replace(stand.book, request=None))
+    assert stand.ask(Verb.ROTATE).ending is Ending.GONE
+
+
+def test_a_request_in_the_middle_of_a_rotation_waits_for_its_end_and_asks_for_another_one() -> None:
+    stand = Stand()
+    before = stand.served
+    asked: list[Asked] = []
+    check = stand.leader.faults.after_each
+
+    def ask_once() -> None:
+        check()
+        if stand.leader.faults.calls[-1] == "openrouter.create" and not asked:
+            stand.meanwhile = lambda: None
+            stand.stopping = False
+            world = stand.command.world
+            wish = Wish(Verb.ROTATE, Arguments(), "me@here", 600.0)
+            asking = Asking(world, stand.lab.targets[0], wish, TERM, stand.said.append)
+            assert asking.place() is None
+            asked.append(Asked(Ending.GONE))
+
+    stand.leader.faults.after_each = ask_once
+    stand.lab.run(demand=rotation_demand(stand.book, _request(stand), stand.lab.clock.now()))
+    assert asked
+    middle = stand.served
+    assert middle != before
+    for _ in range(3):
+        stand.attend()
+    assert stand.served not in (before, middle), "the key of the rotation under way did not count"
+    assert stand.book.request is None
+
+
+def test_no_clocks_are_compared_to_tell_whether_a_rotation_was_done() -> None:
+    stand = Stand()
+    request = _request(stand)
+    ahead = replace(request, at=request.at + timedelta(days=1))
+    demand = rotation_demand(stand.book, ahead, stand.lab.clock.now())
+    assert demand.at <= stand.lab.clock.now() + timedelta(seconds=1)
+    assert not is_rotated(stand.book, ahead)
+    stand.ask(Verb.ROTATE)
+    assert is_rotated(stand.book, ahead)
+
+
+def test_many_commands_name_their_requests_in_the_pulse_at_once() -> None:
+    lab = Lab()
+    silent = [_silent(lab, f"command-{number}") for number in range(8)]
+    opened = [Open(f"t{number}", f"{number:016x}") for number in range(8)]
+
+    def name(process: Process, each: Open) -> None:
+        name_in_pulse(process.world.ledgers, process.world.clock, (each,))
+
+    threads = [
+        threading.Thread(target=name, args=pair) for pair in zip(silent, opened, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ledgers, clock = silent[0].world.ledgers, lab.clock
+    assert set(read_pulse(ledgers).requests) == set(opened)
+    strike_from_pulse(ledgers, clock, frozenset(opened[:3]))
+    assert set(read_pulse(ledgers).requests) == set(opened[3:])
+
+
+def test_a_pulse_that_is_not_understood_names_nothing_and_is_written_anew() -> None:
+    lab = Lab()
+    lab.vault.put("state/pulse", {"schema": 1, "what": "?"})
+    ledgers = _silent(lab, "command").world.ledgers
+    assert read_pulse(ledgers) == Pulse()
+    name_in_pulse(ledgers, lab.clock, (Open("app", "ab"),))
+    assert read_pulse(ledgers) == Pulse((Open("app", "ab"),))
+
+
+def _request(stand: Stand) -> Request:
+    now = stand.lab.clock.now()
+    return Request(
+        "0123456789abcdef", Verb.ROTATE, Arguments(), "me@here", now, now + TERM, stand.served
+    )
+
+
+def _put(stand: Stand, book: Ledger) -> None:
+    """Write a ledger as another process would."""
+    stand.lab.vault.put("state/targets/app", encode_ledger(book))
