@@ -36,8 +36,9 @@ def next_failure(
     """Return the failure to remember: one more in the row, with its time of retry.
 
     The wait grows with the count and is capped. It is at least what the service asked
-    for, and otherwise never longer than half of what the served key has left. A claim
-    that expired has been waited for already, so a first one is followed up at once.
+    for, and otherwise never longer than half of what the served key has left; once it
+    has expired, consumers are refused, and the wait no longer grows. A claim that expired
+    has been waited for already, so a first one is followed up at once.
 
     Args:
         name: the target's name, from whose hash the wait's jitter comes.
@@ -49,8 +50,9 @@ def next_failure(
     count = before.count + 1 if before is not None else 1
     waited = cause.reason is Reason.CLAIM_EXPIRED
     wait = backoff(count - 1 if waited else count, name)
-    if expires_at is not None and expires_at > now:
-        wait = min(wait, (expires_at - now) / 2)
+    if expires_at is not None:
+        left = expires_at - now
+        wait = min(wait, left / 2 if left > timedelta() else backoff(1, name))
     return Failure(
         reason=cause.reason,
         detail=cause.detail,

@@ -132,10 +132,12 @@ def next_look_at(entry: RetiringKey, policy: PolicyDurations) -> datetime:
 def is_quiet(entry: RetiringKey, look: IssuedKey, policy: PolicyDurations, now: datetime) -> bool:
     """Tell whether a look proves that the key is no longer used.
 
-    No evidence is not quiet. A recorded last use is proof where it is old enough. A
-    spending counter that does not move proves nothing for free models, so it counts
-    only where the policy accepts it.
+    No evidence is not quiet. A recorded last use is proof where it is old enough, and so
+    is an expiry, after which there can be no use. A spending counter that does not move
+    proves nothing for free models, so it counts only where the policy accepts it.
     """
+    if look.expires_at is not None and now - look.expires_at >= policy.quiet_for:
+        return True
     if look.last_used_at is not None and now - look.last_used_at >= policy.quiet_for:
         return True
     if policy.evidence is not Evidence.USAGE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -148,8 +149,14 @@ def test_a_service_that_says_how_long_is_obeyed_even_past_the_cap() -> None:
 
 def test_a_wait_is_never_longer_than_the_served_key_has_left() -> None:
     assert failed(FAILURE, left=MINUTE).next_try == NOW + MINUTE / 2
-    assert failed(FAILURE, left=-MINUTE).next_try > NOW + MINUTE  # it is dead already
     assert failed(FAILURE, left=90 * DAY) == failed(FAILURE)
+
+
+def test_a_target_whose_served_key_has_expired_is_tried_again_soon_however_often_it_failed() -> None:
+    often = replace(FAILURE, count=20)
+    assert failed(often).next_try - NOW > BACKOFF_CAP / 2
+    for left in (timedelta(), -MINUTE, -90 * DAY):
+        assert NOW + BACKOFF_BASE / 2 <= failed(often, left=left).next_try <= NOW + BACKOFF_BASE
 
 
 def test_the_failure_after_an_observation_counts_on_from_its_ledger() -> None:

@@ -138,6 +138,16 @@ def test_no_evidence_is_not_quiet() -> None:
     assert the_edit(chosen, LookRecorded).key == B
 
 
+@pytest.mark.parametrize(("minutes", "quiet"), [(60, True), (59, False), (-60, False)])
+def test_a_key_cannot_have_been_used_after_it_expired(minutes: int, quiet: bool) -> None:
+    """So one that nobody ever used does not stay blocked for good."""
+    ended = NOW - minutes * MINUTE
+    for used_at in (None, ended - SECOND):
+        key = issued(B, last_used_at=used_at, expires_at=ended)
+        chosen = plan(old(retiring(), looks=looks(key)), NOW)
+        assert (kinds(chosen) == DISABLING) == quiet
+
+
 def test_a_look_that_proves_nothing_is_recorded_and_the_next_is_spaced() -> None:
     observed = old(retiring(), **used(10))
     chosen = plan(observed, NOW)
