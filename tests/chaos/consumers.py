@@ -100,7 +100,6 @@ def _say(report: Report) -> None:
         "failures": failures,
         "reads": report.reads,
         "failed_reads": report.failed_reads,
-        "behind": report.behind,
     }
     print(json.dumps(said), flush=True)
 

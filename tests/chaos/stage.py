@@ -20,15 +20,18 @@ from tests.servers.vault_cluster import VaultCluster
 POLICY = {
     "every": '"12s"',
     "grace": '"3s"',
-    "drain": '{ quiet_for = "2s", deadline = "20s", then = "keep" }',
+    "drain": '{ quiet_for = "2s", deadline = "40s", then = "disable" }',
     "quarantine": '"2s"',
 }
+"""A key that may have been served, though it never was, shows no use, which is no proof: only the
+deadline ends it. By then every consumer has read again, whatever kept it from doing so before."""
+
 TIMEOUT = "1s"
 DAEMON = {"claim_timeout": '"4s"', "resync": '"3s"', "lease": '"2s"', "shutdown_grace": '"10s"'}
 CLAIM = 4.0
 """Seconds of the claim timeout: four times the timeout, which is as short as it may be."""
 
-EXPIRING = 'key = { expires_in = "4m" }'
+EXPIRING = 'key = { expires_in = "10m" }'
 """A retry never waits longer than half of what the served key has left."""
 
 RATE = 4.0
