@@ -180,8 +180,8 @@ def publish(hand: Hand, step: Publish) -> None:
     """Write the plaintext in hand to the target's field, and read it back.
 
     Raises:
-        StepFailed: somebody changed the field meanwhile (the key is given up), the
-            answer was lost (recovery decides), or Vault stayed away.
+        StepFailed: somebody changed the field meanwhile or Vault refused (the key is given
+            up), the answer was lost (recovery decides), or Vault stayed away.
     """
     pauses = _pauses()
     conflicts = 0
@@ -193,6 +193,8 @@ def publish(hand: Hand, step: Publish) -> None:
             conflicts += 1
             if conflicts >= _PUBLISH_TRIES:
                 raise StepFailed(Reason.CONFLICT, str(error), ending=_give_up(hand)) from None
+        except Refused as error:
+            raise StepFailed(Reason.REFUSED, str(error), ending=_give_up(hand)) from None
         except OutcomeUnknown as error:
             _settle_publish(hand, step.secret, str(error))
         except Transient as error:

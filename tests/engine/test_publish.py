@@ -12,6 +12,7 @@ from rotator.ports import Written
 from rotator.secret import SecretFields
 from tests.engine.lab import PATH, Lab
 from tests.engine.promises import FIELD
+from tests.fakes.faults import Kind
 
 
 def test_a_conflict_with_our_own_write_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +82,49 @@ def test_a_stranger_who_writes_our_field_keeps_his_value_and_our_key_goes(
     assert book is not None
     assert book.foreign is not None
     assert [each.why for each in book.retiring if each.why is Reason.NEVER_SERVED]
+
+
+@pytest.mark.parametrize("call", ["vault.write", "vault.read"])
+def test_a_definite_refusal_gives_the_new_key_up_at_once(call: str) -> None:
+    """A policy that lost the right to the secret: the key can never have been served."""
+    lab = Lab()
+    lab.run()
+    old = lab.served_hash()
+    lab.clock.advance(timedelta(hours=12))
+    refused: list[str] = []
+
+    def choose(service: str, name: str, acts: bool) -> Kind | None:
+        minted = "openrouter.create" in lab.faults.calls[-12:]
+        if f"{service}.{name}" == call and minted and not refused:
+            refused.append(call)
+            return Kind.FORBIDDEN
+        return None
+
+    lab.faults.choose = choose
+    lab.run()
+    assert refused
+    book = lab.ledger()
+    assert book is not None
+    assert (book.pending, book.retiring) == (None, ())
+    assert book.failure is not None
+    assert book.failure.reason is Reason.REFUSED
+    assert lab.served_hash() == old
+    assert lab.account.minted == 2
+    assert len(lab.account.deleted) == 1
+    lab.live(timedelta(hours=9))
+    lab.come_to_rest()
+
+
+def test_a_publish_that_goes_on_being_refused_leaves_no_key_behind() -> None:
+    lab = Lab()
+    lab.run()
+    old = lab.served_hash()
+    lab.faults.choose = lambda service, name, _: (
+        Kind.FORBIDDEN if (service, name) == ("vault", "write") else None
+    )
+    lab.live(timedelta(hours=20))
+    assert lab.account.minted > 2
+    assert set(lab.account.keys) == {old}
+    lab.faults.choose = lambda *_: None
+    lab.live(timedelta(hours=9))
+    lab.come_to_rest()
