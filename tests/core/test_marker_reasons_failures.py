@@ -152,7 +152,7 @@ def test_a_wait_is_never_longer_than_the_served_key_has_left() -> None:
     assert failed(FAILURE, left=90 * DAY) == failed(FAILURE)
 
 
-def test_a_target_whose_served_key_has_expired_is_tried_again_soon_however_often_it_failed() -> None:
+def test_once_the_served_key_has_expired_a_retry_comes_soon_however_often_it_failed() -> None:
     often = replace(FAILURE, count=20)
     assert failed(often).next_try - NOW > BACKOFF_CAP / 2
     for left in (timedelta(), -MINUTE, -90 * DAY):
