@@ -367,6 +367,7 @@ demands = st.builds(
     compromised=st.booleans(),
     overwrite_foreign=st.booleans(),
     rollback=st.none() | st.builds(Rollback, key=st.none() | hashes),
+    adopt=st.booleans(),
 )
 
 

@@ -49,7 +49,13 @@ def test_of_two_that_take_it_at_the_same_moment_one_is_refused_and_stands_by() -
     lab = Lab()
     one, rival = replica(lab, "one"), silent(lab, "two")
     two = Leadership(rival.world, TERM, lambda: STATE)
-    rival.faults.before_each = lambda _, name, acts: one.tick() if acts else None
+
+    def first(service: str, name: str, acts: bool) -> None:
+        del service, name
+        if acts:
+            one.tick()
+
+    rival.faults.before_each = first
     wait = two.tick()
     assert (one.leads(), two.leads()) == (True, False)
     assert wait < 1

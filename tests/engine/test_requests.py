@@ -58,6 +58,10 @@ class Stand:
             self.leader.boot()
             self.desk = Desk()
 
+    def only_lead(self) -> None:
+        """The leader keeps its lease, and is too busy for the target."""
+        self.lease.tick()
+
     def ask(self, verb: Verb, arguments: Arguments | None = None, *, limit: float = 300.0) -> Asked:
         """Ask and wait, as a command does."""
         clock = _Naps(self)
