@@ -11,7 +11,8 @@ from rotator.daemon.shared import Role, Shared
 from rotator.daemon.table import Table
 from rotator.daemon.turns import Turns
 from rotator.engine.acting import append
-from rotator.errors import AuditUnavailable
+from rotator.engine.asking import ask_for_all
+from rotator.errors import AuditUnavailable, ServiceError
 from rotator.events import OperatorCommand, Phase, Result
 from rotator.wiring import draw
 
@@ -46,7 +47,7 @@ class Sweep:
         if at is None:
             return
         if self._shared.role is Role.STANDBY:
-            _log.warning("another process acts, so nothing is rotated by this one")
+            self._pass_on()
             return
         names = self._table.demand(at)
         if not names:
@@ -56,6 +57,17 @@ class Sweep:
         self._record()
         for name in names:
             self._turns.give(name)
+
+    def _pass_on(self) -> None:
+        """Ask the process that acts, as a command would, by a request in each ledger."""
+        shared, config = self._shared, self._shared.config
+        by = f"SIGUSR1 to {shared.services.holder}"
+        try:
+            asked = ask_for_all(shared.acting(), config.targets, by=by, term=config.daemon.lease)
+        except ServiceError as error:
+            _log.error("the process that acts could not be asked to rotate: %s", error)
+            return
+        _log.warning("%s acts, and was asked to rotate %d targets", shared.leader, asked)
 
     def _record(self) -> None:
         """Write it into the audit trail; where that fails, the next step will not act."""

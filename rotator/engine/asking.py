@@ -7,7 +7,7 @@ that it was answered, that the request was withdrawn, or that it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -33,6 +33,9 @@ _POLL = 1.0
 _LOOK_AT_LEASE = 3.0
 _LOOKS = 2
 _TRIES = 10
+
+_FOR_ALL = 3600.0
+# Seconds for which a request for all targets stands: nobody waits for it, or withdraws it.
 
 
 class Ending(StrEnum):
@@ -165,6 +168,21 @@ class Asking:
             if not self._leader_lives():
                 return Asked(Ending.LEADERLESS, detail="nobody holds the lease any more")
             sleep(self.world, _POLL)
+
+    def place_now(self) -> bool:
+        """Write the request, where no other stands; false where it was not written.
+
+        Raises:
+            ServiceError: Vault could not be asked.
+        """
+        for _ in range(_TRIES):
+            seen = self._read()
+            book = seen.ledger
+            if book is None or book.request is not None:
+                return book is not None and book.request == self.request
+            if self._write(seen, hand_edits.Ask(self._new(book))):
+                return True
+        return False
 
     def announce(self, others: tuple[Asking, ...] = ()) -> None:
         """Name the request in the pulse, together with others of the same command.
@@ -300,6 +318,30 @@ class Asking:
         if line != self._told:
             self._told = line
             self.tell(f"{self.target.name}: {line}")
+
+
+def ask_for_all(world: World, targets: Iterable[Target], *, by: str, term: timedelta) -> int:
+    """Ask the process that acts to rotate every target once, and wait for no answer.
+
+    For a process that stands by and was sent the signal. A target for which a request
+    stands already, or that has no ledger yet, is left out: the one is waited for, and the
+    other gets a new key anyhow.
+
+    Returns:
+        For how many targets it was asked.
+
+    Raises:
+        ServiceError: Vault could not be asked; some requests may stand.
+    """
+    wish = Wish(Verb.ROTATE, Arguments(named=False), by, _FOR_ALL)
+    asked: list[Asking] = []
+    for target in targets:
+        asking = Asking(world, target, wish, term, log.info)
+        if asking.place_now():
+            asked.append(asking)
+    if asked:
+        asked[0].announce(tuple(asked[1:]))
+    return len(asked)
 
 
 _WITHDRAWN = {

@@ -15,7 +15,7 @@ from rotator.core.lease import Open, PublicState, Pulse
 from rotator.core.ledger import Ledger
 from rotator.core.reasons import Reason
 from rotator.core.request import Arguments, Request, Result, Verb
-from rotator.engine.asking import Asked, Asking, Ending, Wish
+from rotator.engine.asking import Asked, Asking, Ending, Wish, ask_for_all
 from rotator.engine.lease import Leadership
 from rotator.engine.pulse import name_in_pulse, read_pulse, strike_from_pulse
 from rotator.engine.reconcile import Report
@@ -384,3 +384,20 @@ def _request(stand: Stand) -> Request:
 def _put(stand: Stand, book: Ledger) -> None:
     """Write a ledger as another process would."""
     stand.lab.vault.put("state/targets/app", encode_ledger(book))
+
+
+def test_one_that_stands_by_passes_a_signal_on_as_a_request_for_each_target() -> None:
+    stand = Stand()
+    before = stand.served
+    targets = stand.lab.targets
+    passing_on = _silent(stand.lab, "standby").world
+    assert ask_for_all(passing_on, targets, by="SIGUSR1 to standby", term=TERM) == 1
+    assert ask_for_all(passing_on, targets, by="SIGUSR1 to standby", term=TERM) == 0
+    assert [each.target for each in read_pulse(passing_on.ledgers).requests] == ["app"]
+    for _ in range(3):
+        stand.attend()
+    after = stand.served
+    assert after != before
+    assert [each.by for each in stand.commands()] == ["SIGUSR1 to standby"]
+    stand.attend()
+    assert stand.served == after
