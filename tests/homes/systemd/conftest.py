@@ -85,7 +85,7 @@ class Home:
         raise AssertionError(f"the guide has no {until!r} where it is expected")
 
     def follow_guide(self) -> None:
-        """Install it as the guide says, and leave it stopped."""
+        """Install it as the guide says, up to its start."""
         given = iter(blocks(GUIDE))
         self.follow(given, until="config.toml")
         # What the reader puts in: the addresses, and the management key.
@@ -199,8 +199,9 @@ def installed(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def home(installed: Home) -> Iterator[Home]:
     """The machine, with the service as it was installed, stopped."""
-    yield installed
     machine = installed.machine
+    machine.systemctl("stop", "rotator.service", check=False)
+    yield installed
     installed.sandbox.faults.clear()
     machine.drop_in("")
     machine.systemctl("stop", "rotator.service", check=False)
