@@ -6,8 +6,8 @@ by. A person may break a promise by hand. What he broke is excused, and no more 
 * a target whose value he removed, or which he made serve a dead key, until it serves a
   working key again, and only while it serves that very value;
 * a disable or delete that lands after its key was put back, by hand or by a rollback, later
-  than the read that allowed it, since the provider has no conditional request; and in the
-  same way a delete of a key that he enabled after the look that allowed it;
+  than the fresh read that allowed it, since the provider has no conditional request; and in
+  the same way a delete of a key that he enabled after the look that allowed it;
 * a key that he put back, and whose version he erased by making the secret anew before any
   process had written of it: that one time of being served leaves no trace;
 * a key that he enabled and disabled again: its quarantine counts from a disable that we saw;
@@ -70,6 +70,9 @@ class Sent:
 
 _SCHEDULED = frozenset({Reason.EVERY, Reason.CRON, Reason.MAX_AGE})
 _LATE = timedelta(minutes=1)
+_READ = timedelta(seconds=22)
+"""How old the read before a removal may be: ten seconds, a stale answer, and two slow calls."""
+
 _LOOK = timedelta(seconds=20)
 """How old the look before a delete may be, and the time that its calls take."""
 
@@ -371,6 +374,8 @@ class Judge(Promises):
         last = self.last_served.get(key_hash)
         read_at = self.sent.read_at if self.sent is not None else None
         if read_at is None or last is None or last <= read_at:
+            return False
+        if self.sent is not None and self.sent.at - read_at > _READ:
             return False
         if self.put_at[key_hash] <= read_at or key_hash not in self.put_freely:
             return False

@@ -1,6 +1,6 @@
 """Seeded lives of the whole program: several replicas, faults at port calls, people's hands.
 
-`python -m tests.simulation SEEDS FIRST` runs more of them.
+`make simulate SEEDS=… FIRST=…` runs more of them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from rotator.core import plan as planning
+from tests.engine.planted import BUGS
 from tests.engine.promises import BrokenPromiseError
-from tests.engine.test_planted_bugs import BUGS
-from tests.simulation.runs import lived, run
-from tests.simulation.scenario import scenario
+from tests.simulation.runs import Totals, lived, run
+from tests.simulation.scenario import CELLS, CONDITIONS, scenario
 
 ROOT = Path(__file__).parents[2]
-AT_ONCE = 20
-SEEDS = 300
+SEEDS = 2000
 
 DIGESTS = """
 import logging
@@ -31,13 +30,36 @@ print([lived(scenario(seed))[0].digest() for seed in range(6)])
 """
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-def test_no_seed_breaks_a_promise_and_all_come_to_rest(first: int) -> None:
-    totals = run(range(first, first + AT_ONCE))
+@pytest.fixture(scope="module")
+def totals() -> Totals:
+    """What two thousand lives came to."""
+    return run(range(1, SEEDS + 1), workers=os.cpu_count() or 1)
+
+
+def test_no_seed_breaks_a_promise_and_all_come_to_rest(totals: Totals) -> None:
     assert not totals.failures, "\n\n".join(totals.failures)
+    assert totals.seeds == SEEDS
+
+
+def test_lives_are_full_of_calls_rotations_and_faults(totals: Totals) -> None:
     assert totals.calls / totals.seeds >= 150
     assert totals.rotations / totals.seeds >= 3
     assert totals.struck / totals.seeds >= 2
+
+
+def test_every_fault_befalls_every_step_that_it_can_befall(totals: Totals) -> None:
+    assert not totals.empty()
+
+
+def test_a_run_fails_where_a_seed_failed_or_enough_seeds_left_a_cell_empty() -> None:
+    full = Totals(seeds=SEEDS)
+    full.hits.update(CELLS)
+    full.conditions.update(what for _, what in CONDITIONS)
+    assert full.passed()
+    full.failures.append("seed 7: a promise was broken")
+    assert not full.passed()
+    assert not Totals(seeds=SEEDS).passed()
+    assert Totals(seeds=SEEDS - 1).passed()
 
 
 def test_one_seed_gives_one_history_whatever_the_hash_seed() -> None:
@@ -80,5 +102,5 @@ SEEN = (
 def test_some_seed_comes_upon_a_planted_bug(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "assert_safe", lambda *_: None)
     BUGS[name].plant(monkeypatch)
-    errors = (lived(scenario(seed))[1] for seed in range(150))
+    errors = (lived(scenario(seed))[1] for seed in range(200))
     assert any(isinstance(each, BrokenPromiseError) for each in errors)
