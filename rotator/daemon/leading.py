@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from rotator.core.lease import PARTS, Open, PublicState
@@ -68,6 +68,7 @@ class Leading:
         self._state = state
         self._term: timedelta = shared.config.daemon.lease
         self._leadership: Leadership | None = None
+        self._since: datetime | None = None
         if self._term:
             shared.role = Role.UNKNOWN
             shared.leads = self._leads
@@ -89,9 +90,13 @@ class Leading:
         seen = leadership.seen()
         holder = seen.lease.holder if seen is not None and seen.lease is not None else None
         if leadership.leads():
-            if before is not Role.ACTING:
+            since = seen.lease.acquired_at if seen is not None and seen.lease is not None else None
+            if since != self._since:
+                # Others may have acted until now, also where this process never noticed it.
+                self._since = since
                 _log.warning("this process holds the lease and acts")
                 self._shared.world.fleet.forget_index()
+                self._take_role(Role.UNKNOWN)
             self._take_role(Role.ACTING)
         else:
             ours = self._shared.world.identity.holder

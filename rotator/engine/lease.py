@@ -103,14 +103,15 @@ class Leadership:
         if not self._term:
             return _LONGEST_RETRY
         try:
-            after = self._one_tick().total_seconds()
+            # Where another was first, the second look tells who, and until when.
+            after = (self._one_tick() or self._one_tick()).total_seconds()
         except ServiceError as error:
             log.warning("the lease could not be read or renewed: %s", error)
             return min(third, _LONGEST_RETRY)
         return max(_SHORTEST_WAIT, after)
 
     def _one_tick(self) -> timedelta:
-        """Read or write once each."""
+        """Read or write once each; nothing is returned where that has settled nothing."""
         known = self.seen()
         ours = known is not None and standing(known, self._holder, self._term) is Standing.OURS
         if known is None or not ours:
