@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from math import inf
 
 from rotator.daemon.progress import Progress
 
@@ -67,7 +68,7 @@ class Duty:
 
     def _run(self) -> None:
         while self._take():
-            with self._progress.task(self._name):
+            with self._progress.task(self._name, inf):  # it may wait for Vault, or for workers
                 try:
                     self._work()
                 except Exception as error:  # noqa: BLE001 - the thread is needed again

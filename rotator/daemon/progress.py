@@ -50,6 +50,7 @@ class _Doing:
     call: str | None
     since: float
     until: float
+    between: float
 
 
 class Progress:
@@ -62,10 +63,15 @@ class Progress:
         self._doing: dict[int, _Doing] = {}
 
     @contextmanager
-    def task(self, name: str) -> Iterator[None]:
-        """Note that this thread works on something inside the block."""
+    def task(self, name: str, between: float = BETWEEN_CALLS) -> Iterator[None]:
+        """Note that this thread works on something inside the block.
+
+        Args:
+            name: what it works on.
+            between: seconds that it may take between two calls of ports.
+        """
         thread, now = threading.current_thread(), self._clock.monotonic()
-        doing = _Doing(thread.name, name, now, None, now, now + BETWEEN_CALLS)
+        doing = _Doing(thread.name, name, now, None, now, now + between, between)
         with self._lock:
             self._doing[threading.get_ident()] = doing
         try:
@@ -91,7 +97,7 @@ class Progress:
         try:
             yield
         finally:
-            self._note(doing, None, BETWEEN_CALLS)
+            self._note(doing, None, doing.between)
 
     def now(self) -> tuple[Activity, ...]:
         """Return what each thread that has something in hand is doing."""

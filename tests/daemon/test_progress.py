@@ -60,6 +60,29 @@ def test_a_call_is_late_only_past_its_own_outer_deadline() -> None:
     assert progress.now() == ()
 
 
+def test_a_duty_may_wait_for_hours_but_not_in_one_call() -> None:
+    """It waits for Vault at the start, and a resync for all that its workers do."""
+    clock = Hands()
+    progress = Progress(clock)
+    port = Port(clock, progress)
+    late: list[bool] = []
+
+    def work() -> None:
+        clock.seconds += 36000
+        late.extend(each.late for each in progress.now())
+        watched(port, "vault", progress, lambda _: 30.0).ask(31.0)
+
+    duty = Duty("start", work, progress)
+    duty.start()
+    duty.ask()
+    while len(port.late) < 1:
+        threading.Event().wait(0.01)
+    duty.stop()
+    duty.join(30)
+    assert late == [False]
+    assert port.late == [True]
+
+
 def test_a_call_of_a_thread_that_nobody_waits_for_is_not_noted() -> None:
     clock = Hands()
     progress = Progress(clock)
