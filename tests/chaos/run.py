@@ -91,6 +91,8 @@ def _troubled(stage: Stage, wanted: Wanted, outcome: Outcome, say: Callable[[str
             120,
             pause=0.5,
         )
+        if killer.ended:
+            raise RuntimeError(f"a daemon ended by itself: {killer.ended[0]}")
         stage.open()
         troubles.thread.start()
         while (past := time.monotonic() - began) < wanted.seconds:

@@ -27,7 +27,11 @@ POLICY = {
 deadline ends it. By then every consumer has read again, whatever kept it from doing so before."""
 
 TIMEOUT = "1s"
-DAEMON = {"claim_timeout": '"4s"', "resync": '"3s"', "lease": '"2s"', "shutdown_grace": '"10s"'}
+DAEMON = {"claim_timeout": '"4s"', "resync": '"3s"', "shutdown_grace": '"10s"'}
+LEASES = {"shared": "2s", "a": "0s", "b": "0s"}
+"""With a lease most lives are too short to outwait that of the one before. Without one a process
+acts and asks nobody, also beside others: the lease only saves work, no promise rests on it."""
+
 CLAIM = 4.0
 """Seconds of the claim timeout: four times the timeout, which is as short as it may be."""
 
@@ -169,7 +173,7 @@ class Stage:
             real_vault=SafeVault(self.safe_line.url, self.cluster.root_token),
             targets=self.targets,
             policy=POLICY,
-            daemon=DAEMON,
+            daemon=DAEMON | {"lease": f'"{LEASES[name]}"'},
             openrouter_more="writes_per_minute = 6000",
             target_more=EXPIRING,
             timeout=TIMEOUT,
