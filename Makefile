@@ -55,8 +55,9 @@ soak: venv  ## three minutes of twenty targets under load, and every fault path
 chaos: venv  ## kill the daemon for MINUTES beside a real Vault; MODE=raft kills the leader of three
 	$(BIN)/python -m tests.chaos $(MINUTES) $(MODE) $(SEED)
 
-bench: venv  ## time status and plan over a thousand targets, beside the bare reads
+bench: venv  ## time status, plan and the status page over a thousand targets
 	$(BIN)/python bench/status_calls.py $(ARGS)
+	$(BIN)/python bench/status_page.py
 
 lint: venv  ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,23 +49,6 @@ class Card:
     why: tuple[str, ...]
     seen: str
     line: Timeline | None
-
-
-def codes(row: Row) -> set[str]:
-    """Return the codes of what is wrong with a target."""
-    found = {str(row.failure.reason)} if row.failure is not None else set()
-    if row.seen is not None:
-        found |= {str(each.reason) for each in row.seen.findings if each.attention}
-        found |= {str(each.why) for each in row.seen.retiring if each.why is Reason.BLOCKED}
-    if row.state == State.OVERDUE:
-        found.add(str(Reason.MAX_AGE))
-    return found
-
-
-def causes(rows: list[Row]) -> list[tuple[str, str, int]]:
-    """Return code, meaning and number of each cause, the most frequent first."""
-    counts = Counter(code for row in rows if row.tone is Tone.BAD for code in codes(row))
-    return [(code, MEANING[Reason(code)], n) for code, n in counts.most_common()]
 
 
 def card(row: Row, now: datetime) -> Card:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from rotator.core.ledger import Failure
+from rotator.core.reasons import Reason
 from rotator.core.target import Target
 from rotator.core.view import FAILED, NEEDS_A_PERSON, State, TargetView, view
 from rotator.engine.outcomes import NO_FAILURE
@@ -68,6 +69,16 @@ class Row:
         """How much its state matters."""
         return _TONES[self.state]
 
+    @property
+    def due(self) -> datetime | None:
+        """When the key is replaced, or None where no time can be told."""
+        return self.seen.next_due if self.seen is not None else None
+
+    @property
+    def held(self) -> bool:
+        """Whether a person holds it."""
+        return self.seen is not None and self.seen.hold is not None
+
 
 @dataclass(slots=True)
 class _Kept:
@@ -76,21 +87,58 @@ class _Kept:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All targets, in order and counted.
+
+    Attributes:
+        rows: the gravest first, then by name.
+        counts: how many are in each state, with a zero where there are none.
+        bad: those that need a person or fail, in the same order.
+        rest: all others: what waits for something first, then what is rotated soonest.
+        coming: the row that is rotated next, or None.
+        causes: how many of the bad ones have each code, the most frequent first.
+    """
+
+    rows: tuple[Row, ...]
+    counts: Mapping[str, int]
+    bad: tuple[Row, ...]
+    rest: tuple[Row, ...]
+    coming: Row | None
+    causes: tuple[tuple[str, int], ...]
+
+
 class Views:
     """Turns reports into rows; what a report says is worked out once.
 
     A report is judged by the time at which it was made, since what it saw of the outside is
-    of that time. Only what passes by the clock alone is judged anew at each look.
+    of that time. Only what passes by the clock alone is judged anew, when it passes.
     """
 
     def __init__(self) -> None:
         """Remember nothing yet."""
         self._kept: dict[str, _Kept] = {}
+        self._from: tuple[tuple[Target, ...], Mapping[str, Report]] = ((), {})
+        self._valid: tuple[datetime, datetime] = (_FAR, _FAR)
+        self._fleet = _ordered([])
 
-    def rows(
+    def fleet(
+        self, targets: tuple[Target, ...], reports: Mapping[str, Report], now: datetime
+    ) -> Fleet:
+        """Return all targets in order."""
+        since, until = self._valid
+        known_targets, known = self._from
+        if since <= now < until and targets == known_targets and known == reports:
+            return self._fleet
+        rows = self._rows(targets, reports, now)
+        self._fleet = _ordered(rows)
+        self._from = targets, dict(reports)
+        self._valid = now, _unchanged_until(rows, now)
+        return self._fleet
+
+    def _rows(
         self, targets: Iterable[Target], reports: Mapping[str, Report], now: datetime
     ) -> list[Row]:
-        """Return a row for each target, the gravest first, then by name."""
         kept: dict[str, _Kept] = {}
         rows = []
         for target in targets:
@@ -107,6 +155,37 @@ class Views:
         self._kept = kept
         rows.sort(key=_rank)
         return rows
+
+
+_FAR = datetime.max.replace(tzinfo=UTC)
+_TONE_RANK = {tone: index for index, tone in enumerate(Tone)}
+
+
+def _ordered(rows: list[Row]) -> Fleet:
+    rest = [row for row in rows if row.tone is not Tone.BAD]
+    moving = [row for row in rows if row.due is not None and not row.held]
+    counts = Counter(row.state for row in rows)
+    bad = tuple(row for row in rows if row.tone is Tone.BAD)
+    return Fleet(
+        rows=tuple(rows),
+        counts={state: counts[state] for state in STATES},
+        bad=bad,
+        rest=tuple(sorted(rest, key=lambda row: (_TONE_RANK[row.tone], row.due or _FAR))),
+        coming=min(moving, key=lambda row: row.due or _FAR, default=None),
+        causes=tuple(Counter(code for row in bad for code in codes(row)).most_common()),
+    )
+
+
+def _unchanged_until(rows: Iterable[Row], now: datetime) -> datetime:
+    """Return when the clock alone changes a row's state at the earliest."""
+    instants = (
+        instant
+        for row in rows
+        if row.seen is not None
+        for instant in (row.seen.next_due, row.seen.max_age_at)
+        if instant is not None and instant > now
+    )
+    return min(instants, default=_FAR)
 
 
 _RANK = {state: index for index, state in enumerate(STATES)}
@@ -143,7 +222,12 @@ def _by_now(known: _Kept, now: datetime) -> str:
     return state
 
 
-def counted(rows: Iterable[Row]) -> dict[str, int]:
-    """Return how many targets are in each state, with a zero where there are none."""
-    counts = Counter(row.state for row in rows)
-    return {state: counts[state] for state in STATES}
+def codes(row: Row) -> set[str]:
+    """Return the codes of what is wrong with a target."""
+    found = {str(row.failure.reason)} if row.failure is not None else set()
+    if row.seen is not None:
+        found |= {str(each.reason) for each in row.seen.findings if each.attention}
+        found |= {str(each.why) for each in row.seen.retiring if each.why is Reason.BLOCKED}
+    if row.state == State.OVERDUE:
+        found.add(str(Reason.MAX_AGE))
+    return found

@@ -18,7 +18,7 @@ from rotator.core.reasons import Reason
 from rotator.core.retirement import Stage
 from rotator.events import CATALOGUE, Result
 from rotator.ports import Clock
-from rotator.web.fleet import UNSEEN, Row, Tone, Views, counted
+from rotator.web.fleet import UNSEEN, Fleet, Row, Tone, Views
 from rotator.web.recorder import AuditRecorder
 from rotator.web.state import Process, Source
 
@@ -175,15 +175,13 @@ class Metrics:
 
     def _collect(self) -> Iterator[Metric]:
         process = self._source.process()
-        rows: list[Row] = []
-        if process.acting:
-            targets, reports = self._source.targets(), self._source.reports()
-            rows = self._views.rows(targets, reports, self._clock.now())
+        targets = self._source.targets() if process.acting else ()
+        fleet = self._views.fleet(targets, self._source.reports(), self._clock.now())
         ready = self._source.vitals().ready
         yield from _process(process, ready=ready)
         yield from _audit(self._recorder)
-        yield from _fleet(rows)
-        yield from _targets(rows[:MOST_TARGETS])
+        yield from _fleet(fleet)
+        yield from _targets(fleet.rows[:MOST_TARGETS])
 
 
 class _Collector(Collector):
@@ -256,15 +254,15 @@ def _audit(recorder: AuditRecorder) -> Iterator[Metric]:
     yield steps
 
 
-def _fleet(rows: list[Row]) -> Iterator[Metric]:
+def _fleet(fleet: Fleet) -> Iterator[Metric]:
     """Write what is counted over all targets, whatever their number."""
-    yield _gauge("rotator_targets", *(((s,), n) for s, n in counted(rows).items()))
+    yield _gauge("rotator_targets", *(((s,), n) for s, n in fleet.counts.items()))
     needs = dict.fromkeys((*ATTENTION, "other"), 0)
-    for row in rows:
+    for row in fleet.rows:
         for reason in _attention(row):
             needs[reason if reason in needs else "other"] += 1
     yield _gauge("rotator_targets_attention", *(((r,), n) for r, n in needs.items()))
-    left_out = max(0, len(rows) - MOST_TARGETS)
+    left_out = max(0, len(fleet.rows) - MOST_TARGETS)
     yield _gauge("rotator_targets_without_series", ((), left_out))
 
 
@@ -278,7 +276,7 @@ def _attention(row: Row) -> list[str]:
     return sorted(found)
 
 
-def _targets(rows: list[Row]) -> Iterator[Metric]:
+def _targets(rows: Iterable[Row]) -> Iterator[Metric]:
     """Write the series of each target."""
     families = {each.name: _gauge(each.name) for each in _TARGET}
     for row in rows:

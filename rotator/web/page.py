@@ -6,19 +6,18 @@ no plaintext to be shown. The page holds no script and no inline style.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rotator.core.reasons import Reason
+from rotator.core.reasons import MEANING, Reason
 from rotator.ports import Clock
-from rotator.web.cards import HASH, card, causes, codes
-from rotator.web.fleet import STATES, Row, Tone, Views, counted, tone_of
+from rotator.web.cards import HASH, card
+from rotator.web.fleet import STATES, Row, Tone, Views, codes, tone_of
 from rotator.web.recorder import AuditRecorder
 from rotator.web.state import Source
 from rotator.web.summary import coming, headline, notices, shares
@@ -157,26 +156,27 @@ class Page:
         ready = self._source.vitals().ready
         # One that stands by knows nothing new of the targets; its leader's page does.
         targets = self._source.targets() if process.acting else ()
-        rows = self._views.rows(targets, self._source.reports(), now)
-        chosen = [row for row in rows if _wanted(row, asked)]
-        bad = [row for row in chosen if row.tone is Tone.BAD]
-        rest = sorted((row for row in chosen if row.tone is not Tone.BAD), key=_soonest)
+        fleet = self._views.fleet(targets, self._source.reports(), now)
+        bad = _chosen(fleet.bad, asked)
+        rest = _chosen(fleet.rest, asked)
         bad_pages = _pages(asked, "bad", len(bad))
         rest_pages = _pages(asked, "page", len(rest))
-        counts = counted(rows)
+        counts, total = fleet.counts, len(fleet.rows)
         return {
             "refresh": REFRESH,
             "style": self._style,
             "now": now,
             "process": process,
             "asked": asked,
-            "total": len(rows),
-            "headline": headline(rows, counts, process, ready=ready),
-            "coming": coming(rows, now),
+            "total": total,
+            "headline": headline(fleet, process, ready=ready),
+            "coming": coming(fleet, now),
             "notices": notices(process, heard, ready=ready, now=now),
-            "shares": shares(counts, len(rows)),
+            "shares": shares(counts, total),
             "states": [(s, n, tone_of(s)) for s, n in counts.items() if n],
-            "causes": causes(rows) if counts and len(bad) > 3 else [],
+            "causes": [(code, MEANING[Reason(code)], count) for code, count in fleet.causes]
+            if len(bad) > 3
+            else [],
             "bad": [card(row, now) for row in bad[bad_pages.first - 1 : bad_pages.last]],
             "bad_pages": bad_pages,
             "rest": [card(row, now) for row in rest[rest_pages.first - 1 : rest_pages.last]],
@@ -185,14 +185,11 @@ class Page:
         }
 
 
-_TONES = {tone: index for index, tone in enumerate(Tone)}
-_FAR = datetime.max.replace(tzinfo=UTC)
-
-
-def _soonest(row: Row) -> tuple[int, datetime]:
-    """Put first what waits for something, then what is rotated soonest."""
-    due = row.seen.next_due if row.seen is not None else None
-    return _TONES[row.tone], due or _FAR
+def _chosen(rows: tuple[Row, ...], asked: Asked) -> Sequence[Row]:
+    """Return the rows that are among what was asked for."""
+    if not (asked.state or asked.why or asked.text):
+        return rows
+    return [row for row in rows if _wanted(row, asked)]
 
 
 def _wanted(row: Row, asked: Asked) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rotator.core.view import State
 from rotator.core.words import in_future, span
-from rotator.web.fleet import Row, Tone, tone_of
+from rotator.web.fleet import UNSEEN, Fleet, Tone, tone_of
 from rotator.web.recorder import AuditState
 from rotator.web.state import Process
 
@@ -24,19 +25,17 @@ class Notice:
     text: str
 
 
-def headline(
-    rows: list[Row], counts: Mapping[str, int], process: Process, *, ready: bool
-) -> tuple[Tone, str]:
+def headline(fleet: Fleet, process: Process, *, ready: bool) -> tuple[Tone, str]:
     """Return the one sentence that says how everything is."""
     if not ready:
         return Tone.WAIT, "Waiting for Vault"
     if not process.acting:
         leader = f": {process.leader} acts" if process.leader else ""
         return Tone.WAIT, f"This replica stands by{leader}"
+    rows, bad = fleet.rows, len(fleet.bad)
     if not rows:
         return Tone.WAIT, "No target is configured"
-    bad = sum(count for state, count in counts.items() if tone_of(state) is Tone.BAD)
-    unseen = sum(1 for row in rows if row.at is None)
+    unseen = fleet.counts[UNSEEN]
     if bad == len(rows):
         whole = "All" if bad > 1 else "The"
         return Tone.BAD, f"{whole} {_targets(bad)} {_needs(bad)} attention"
@@ -44,7 +43,7 @@ def headline(
         return Tone.BAD, f"{bad:,} of {len(rows):,} targets {_needs(bad)} attention"
     if unseen:
         return Tone.BUSY, f"{unseen:,} of {len(rows):,} targets are yet to be looked at"
-    if any(row.tone is not Tone.FINE for row in rows):
+    if fleet.counts[State.OK] < len(rows):
         return Tone.FINE, "No target needs attention"
     if len(rows) == 1:
         return Tone.FINE, "The one target is in order"
@@ -59,20 +58,10 @@ def _needs(count: int) -> str:
     return "needs" if count == 1 else "need"
 
 
-def coming(rows: list[Row], now: datetime) -> str:
+def coming(fleet: Fleet, now: datetime) -> str:
     """Say which target is rotated next."""
-    due = [
-        (row.seen.next_due, row.target.name)
-        for row in rows
-        if row.seen is not None
-        and row.seen.next_due is not None
-        and row.seen.next_due > now
-        and row.seen.hold is None
-    ]
-    if not due:
-        return ""
-    at, name = min(due)
-    return f"Next rotation: {name} {in_future(at, now)}."
+    row = fleet.coming
+    return f"Next rotation: {row.target.name} {in_future(row.due, now)}." if row else ""
 
 
 def notices(process: Process, heard: AuditState, *, ready: bool, now: datetime) -> list[Notice]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 from rotator.core.retirement import Stage
 from rotator.core.view import RetiringView, ServedView, TargetView
@@ -18,7 +17,9 @@ LANES = 3
 """How many old keys are drawn; more are counted."""
 
 _MARGIN = 0.03
-_SHORTEST = timedelta(seconds=1)
+_SHORTEST = 1.0
+# Seconds.
+_THINNEST = 0.4
 _PARTED = 0.6
 # Percent between two bars of one key.
 
@@ -77,7 +78,7 @@ def timeline(seen: TargetView, now: datetime) -> Timeline | None:
         return None
     old = sorted(seen.retiring, key=lambda each: each.since, reverse=True)
     drawn = old[:LANES]
-    scale = _Scale.over(_instants(seen, drawn, now))
+    scale = _Scale(_instants(seen, drawn, now))
     lanes = [_old(each, now, scale) for each in drawn]
     if served is not None:
         lanes.insert(0, _served(served, seen.next_due, now, scale))
@@ -90,27 +91,31 @@ def timeline(seen: TargetView, now: datetime) -> Timeline | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Scale:
-    begin: datetime
-    length: timedelta
+    """Where an instant is in the picture; all arithmetic is in seconds of the epoch."""
 
-    @classmethod
-    def over(cls, instants: list[datetime]) -> _Scale:
+    __slots__ = ("_left", "_percent", "begin")
+
+    def __init__(self, instants: list[datetime]) -> None:
         begin, end = min(instants), max(instants)
-        margin = max(end - begin, _SHORTEST) * _MARGIN
-        return cls(begin - margin, max(end - begin, _SHORTEST) + 2 * margin)
+        length = max((end - begin).total_seconds(), _SHORTEST)
+        self._left = begin.timestamp() - length * _MARGIN
+        self._percent = 100 / (length * (1 + 2 * _MARGIN))
+        self.begin = begin - timedelta(seconds=length * _MARGIN)
 
     def at(self, instant: datetime) -> float:
-        return round(min(100.0, max(0.0, 100 * ((instant - self.begin) / self.length))), 2)
+        place = (instant.timestamp() - self._left) * self._percent
+        return 0.0 if place < 0 else min(place, 100.0)
 
-    def bars(self, *marks: tuple[datetime, str]) -> tuple[Bar, ...]:
+    def bars(self, marks: list[tuple[datetime, str]]) -> tuple[Bar, ...]:
         """Return bars between consecutive instants; the kind stands with the one that ends it."""
         made = []
-        for (begin, _), (end, kind) in pairwise(marks):
-            x, width = self.at(begin), self.at(end) - self.at(begin)
-            if width > 0:
-                made.append(Bar(kind, x, round(max(0.4, width - _PARTED), 2)))
+        x = self.at(marks[0][0])
+        for instant, kind in marks[1:]:
+            end = self.at(instant)
+            if end > x:
+                made.append(Bar(kind, x, max(_THINNEST, end - x - _PARTED)))
+                x = end
         return tuple(made)
 
 
@@ -137,7 +142,7 @@ def _served(served: ServedView, due: datetime | None, now: datetime, scale: _Sca
             marks.append((due, "ahead"))
     else:
         marks += [(max(due, served.minted_at), "served"), (now, "late")]
-    return Lane(scale.bars(*marks))
+    return Lane(scale.bars(marks))
 
 
 def _old(entry: RetiringView, now: datetime, scale: _Scale) -> Lane:
@@ -157,10 +162,7 @@ def _old(entry: RetiringView, now: datetime, scale: _Scale) -> Lane:
         ends = max(now, entry.until or now)
         if ends > entry.grace_ends:
             marks.append((ends, "stuck" if stuck else "drain"))
-    ordered = [marks[0]]
-    for at, kind in marks[1:]:
-        ordered.append((max(at, ordered[-1][0]), kind))
-    return Lane(scale.bars(*ordered))
+    return Lane(scale.bars(marks))
 
 
 def _sentence(seen: TargetView, old: list[RetiringView], now: datetime) -> str:
