@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from rotator.core.snapshot import Identity, Limits
 from rotator.engine.pace import Pace
@@ -22,6 +23,7 @@ class Fleet:
         self._lock = threading.Lock()
         self._served: dict[str, str] = {}
         self._targets: dict[str, frozenset[str]] = {}
+        self._index: Mapping[str, frozenset[str]] | None = None
         self._dead: set[str] = set()
         self._refused: str | None = None
         self._reported: set[tuple[str, str, str | None]] = set()
@@ -30,6 +32,9 @@ class Fleet:
     def serves(self, target: str, key_hash: str | None) -> None:
         """Note which key a configured target serves, or that it serves none."""
         with self._lock:
+            if self._served.get(target) == key_hash:
+                return
+            self._index = None
             before = self._served.pop(target, None)
             if before is not None:
                 left = self._targets[before] - {target}
@@ -66,9 +71,14 @@ class Fleet:
         self.serves(target, None)
 
     def served_by(self) -> Mapping[str, frozenset[str]]:
-        """Return the targets that serve each hash, as last known."""
+        """Return the targets that serve each hash, as last known.
+
+        Until something changes it is the same value: each snapshot of each target holds it.
+        """
         with self._lock:
-            return dict(self._targets)
+            if self._index is None:
+                self._index = MappingProxyType(dict(self._targets))
+            return self._index
 
     def others_serving(self, key_hash: str) -> frozenset[str]:
         """Return the targets that serve one hash, as last known."""
