@@ -257,7 +257,7 @@ def test_a_third_party_client_without_an_owner_is_noticed() -> None:
     contracts = {c["id"]: c for c in config["tool"]["importlinter"]["contracts"]}
     owned = set(contracts["clients"]["forbidden_modules"])
     declared = {
-        requirement.split(">")[0].split("=")[0].strip()
+        requirement.split(">")[0].split("=")[0].strip().replace("-", "_")
         for requirement in config["project"]["dependencies"]
     }
     assert declared - owned == {"tzdata"}  # data that zoneinfo finds by itself
