@@ -103,6 +103,32 @@ def test_a_second_signal_stops_at_once(stand: Stand) -> None:
     assert "a second time" in err
 
 
+def test_what_a_second_signal_cut_short_is_settled_by_the_next_start(stand: Stand) -> None:
+    process = started(stand)
+    before = stand.served()
+    fault = stand.sandbox.faults.add(
+        Fault(kind=FaultKind.LATENCY, api="openrouter", method="POST", seconds=60, effect=True)
+    )
+    process.send_signal(signal.SIGUSR1)
+    eventually(lambda: stand.sandbox.faults.hits(fault), "a create is under way")
+    process.terminate()
+    logged(process, "SIGTERM: stopping")
+    process.terminate()
+    assert ended(process)[0] == 1
+    stand.sandbox.faults.clear()
+    assert stand.served() == before
+    process = stand.start("run")
+
+    def kept() -> list[str]:
+        return [key_hash for key_hash, key in stand.issued().items() if not key["deleted"]]
+
+    eventually(lambda: len(stand.issued()) == 2 and len(kept()) == 1, "the lost key is removed", 60)
+    assert kept() == [before] == [stand.served()]
+    process.terminate()
+    assert ended(process)[0] == 0
+    assert stand.call("audit", "verify", str(stand.audit)).exit_code == 0
+
+
 def test_a_stop_while_vault_is_away_at_the_start_is_no_failure(stand: Stand) -> None:
     stand.sandbox.vault.sealed = True
     process = stand.start("run")

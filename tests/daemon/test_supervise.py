@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn, cast
 
@@ -101,6 +104,35 @@ def test_a_machine_that_slept_gets_time_for_its_next_heartbeat() -> None:
     loop.heartbeat_age = wake  # type: ignore[method-assign]
     daemon = cast("Daemon", loop)
     assert supervise(daemon, clock, environment={}, leave=leave) == 0
+
+
+@pytest.mark.parametrize(("age", "broken", "fed"), [(1.0, None, True), (40.0, None, False)])
+def test_the_watchdog_is_fed_only_while_the_heart_beats(
+    tmp_path: Path, age: float, broken: str | None, fed: bool
+) -> None:
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.setblocking(False)
+    loop = Loop(age=age, broken=broken)
+    looks: list[None] = []
+
+    def status() -> SimpleNamespace:
+        looks.append(None)
+        if len(looks) == 2:
+            loop.let_go.set()
+        return SimpleNamespace(line=lambda: "")
+
+    loop.status = status  # type: ignore[method-assign]
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
+    daemon = cast("Daemon", loop)
+    assert supervise(daemon, SystemClock(), environment=environment, leave=leave) == 0
+    heard: list[str] = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            heard.append(manager.recv(4096).decode())
+    manager.close()
+    assert heard[0] == "READY=1"
+    assert ("WATCHDOG=1" in heard) is fed
 
 
 def test_a_loop_that_ends_by_an_error_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:

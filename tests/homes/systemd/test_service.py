@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -42,30 +42,40 @@ def forwarded(port: int, to: str) -> Iterator[None]:
     host, _, its_port = to.removeprefix("http://").partition(":")
     listener = socket.create_server(("127.0.0.1", port))
 
+    ends: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
     def pump(here: socket.socket, there: socket.socket) -> None:
-        try:
+        with suppress(OSError):
             while data := here.recv(65536):
                 there.sendall(data)
             there.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
+
+    def begin(work: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=work, args=arguments)
+        thread.start()
+        threads.append(thread)
 
     def serve() -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 here, _ = listener.accept()
-            except OSError:
-                return
-            there = socket.create_connection((host, int(its_port)))
-            for pair in ((here, there), (there, here)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
+                there = socket.create_connection((host, int(its_port)))
+                ends.extend((here, there))
+                begin(pump, here, there)
+                begin(pump, there, here)
 
-    threading.Thread(target=serve, daemon=True).start()
+    begin(serve)
     try:
         yield
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+        for each in (listener, *ends):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(30)
+        for each in (listener, *ends):
+            each.close()
 
 
 def restarts(home: Home) -> int:
@@ -199,6 +209,7 @@ def test_a_loop_that_is_wedged_while_the_process_lives_is_restarted_too(home: Ho
     eventually(lambda: "Watchdog timeout" in home.machine.journal(), "it was noticed", 90)
     home.machine.write("/run/not-wedged", "")
     eventually(lambda: home.status_line() == "1 targets", "another one works", 90)
+    home.machine.systemctl("stop", "rotator.service")
     home.machine.run("rm", "/run/not-wedged")
 
 
