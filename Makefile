@@ -49,9 +49,9 @@ simulate: venv  ## run SEEDS simulated lives from seed FIRST on
 pairs: venv  ## run a rotation with every two things that can go wrong in it (20 minutes)
 	$(BIN)/python -m tests.engine.pairs
 
-soak: venv  ## three minutes of twenty targets under load, every fault path, and ten thousand signals
+soak: venv  ## twenty targets under load, every fault path, twenty take-overs, ten thousand signals
 	ROTATOR_LONG=1 $(BIN)/python -m pytest -s tests/end_to_end/test_many_targets.py tests/end_to_end/test_canaries.py \
-		tests/end_to_end/test_replicas.py
+		tests/end_to_end/test_replicas.py tests/daemon/test_storm.py
 
 chaos: venv  ## kill the daemon for MINUTES beside a real Vault; MODE=raft kills the leader of three
 	$(BIN)/python -m tests.chaos $(MINUTES) $(MODE) $(SEED)
