@@ -14,8 +14,6 @@ def main(arguments: list[str]) -> int:
     first = int(arguments[1]) if len(arguments) > 1 else 1
     workers = min(os.cpu_count() or 1, -(-seeds // 100))
     totals = run(range(first, first + seeds), workers=workers, progress=tell_progress)
-    for failure in totals.failures:
-        print(failure, end="\n\n")
     print(told(totals))
     return 0 if totals.passed() else 1
 

@@ -69,6 +69,12 @@ class Totals:
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
     conditions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    _told: int = 0
+
+    def new_failures(self) -> list[str]:
+        """Return the failures since this was last asked for."""
+        told, self._told = self._told, len(self.failures)
+        return self.failures[told:]
 
     def live(self, sim: Simulation) -> None:
         """Count one life."""
@@ -196,7 +202,9 @@ def report(seed: int) -> str:
 
 
 def tell_progress(totals: Totals, left: int) -> None:
-    """Write one line about a run that goes on to standard error, over the one before."""
+    """Print failures as they come, and to standard error one line over the one before."""
+    for failure in totals.new_failures():
+        print(failure, end="\n\n", flush=True)
     speed = totals.seeds / max(totals.seconds, 0.001)
     line = (
         f"\r{totals.seeds} seeds, {len(totals.failures)} failed, {speed:.1f} seeds/s, "
