@@ -12,11 +12,10 @@ from rotator.config import HttpConfig
 from rotator.config.text import is_loopback
 from rotator.core.target import Target
 from rotator.daemon.loop import Daemon
-from rotator.daemon.shared import Role
 from rotator.engine.reconcile import Report
 from rotator.errors import ServiceError
 from rotator.ports import Clock
-from rotator.web import Answers, AuditRecorder, Busy, Process, Vitals, WebServer
+from rotator.web import Answers, AuditRecorder, Busy, Process, Role, Vitals, WebServer
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class DaemonSource:
         """Return the process as a whole."""
         status, config = self._daemon.status(), self._daemon.config
         age, failed = status.heartbeat_age, status.resync
-        acting = status.role is Role.ACTING
+        role = Role(str(status.role))
         return Process(
             instance=config.instance,
             version=__version__,
@@ -64,8 +63,8 @@ class DaemonSource:
             heartbeat_at=self._clock.now() - timedelta(seconds=age) if age is not None else None,
             resync_at=status.resync_succeeded_at,
             resync_error=failed.failed if failed is not None else None,
-            acting=acting,
-            leader=self._daemon.holder if acting else status.leader,
+            role=role,
+            leader=self._daemon.holder if role is Role.ACTING else status.leader,
             config_sha256=status.config_sha256,
             config_at=status.reloaded_at or self._started_at,
             reload_error=status.reload_error,

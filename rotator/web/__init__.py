@@ -12,7 +12,7 @@ from __future__ import annotations
 from rotator.web.answers import Answer, Answers, Request
 from rotator.web.recorder import AuditRecorder
 from rotator.web.server import WebServer
-from rotator.web.state import Busy, Process, Source, Vitals
+from rotator.web.state import Busy, Process, Role, Source, Vitals
 
 __all__ = [
     "Answer",
@@ -21,6 +21,7 @@ __all__ = [
     "Busy",
     "Process",
     "Request",
+    "Role",
     "Source",
     "Vitals",
     "WebServer",

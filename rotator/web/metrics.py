@@ -20,7 +20,7 @@ from rotator.events import CATALOGUE, Result
 from rotator.ports import Clock
 from rotator.web.fleet import UNSEEN, Fleet, Row, Tone, Views
 from rotator.web.recorder import AuditRecorder
-from rotator.web.state import Process, Source
+from rotator.web.state import Process, Role, Source
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of what `Metrics.text` returns."""
@@ -175,7 +175,7 @@ class Metrics:
 
     def _collect(self) -> Iterator[Metric]:
         process = self._source.process()
-        targets = self._source.targets() if process.acting else ()
+        targets = () if process.role is Role.STANDBY else self._source.targets()
         fleet = self._views.fleet(targets, self._source.reports(), self._clock.now())
         ready = self._source.vitals().ready
         yield from _process(process, ready=ready)
@@ -215,7 +215,7 @@ def _process(process: Process, *, ready: bool) -> Iterator[Metric]:
     values = {
         "rotator_start_timestamp_seconds": _seconds(process.started_at),
         "rotator_ready": ready,
-        "rotator_leader": process.acting,
+        "rotator_leader": process.role is Role.ACTING,
         "rotator_heartbeat_timestamp_seconds": _seconds(process.heartbeat_at),
         "rotator_workers": process.workers,
         "rotator_workers_busy": len(process.busy),

@@ -19,7 +19,7 @@ from rotator.ports import Clock
 from rotator.web.cards import HASH, card
 from rotator.web.fleet import STATES, Row, Tone, Views, codes, tone_of
 from rotator.web.recorder import AuditRecorder
-from rotator.web.state import Source
+from rotator.web.state import Role, Source
 from rotator.web.summary import coming, headline, notices, shares
 
 REFRESH = 30
@@ -154,8 +154,8 @@ class Page:
         now = self._clock.now()
         process, heard = self._source.process(), self._recorder.state()
         ready = self._source.vitals().ready
-        # One that stands by knows nothing new of the targets; its leader's page does.
-        targets = self._source.targets() if process.acting else ()
+        # The targets are on the page of the replica that acts.
+        targets = () if process.role is Role.STANDBY else self._source.targets()
         fleet = self._views.fleet(targets, self._source.reports(), now)
         bad = _chosen(fleet.bad, asked)
         rest = _chosen(fleet.rest, asked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from rotator.core.target import Target
@@ -44,6 +45,14 @@ class Busy:
     late: bool
 
 
+class Role(StrEnum):
+    """Whether this process acts, stands by for another, or cannot tell which of the two."""
+
+    ACTING = "acting"
+    STANDBY = "standby"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """The process as a whole.
@@ -58,7 +67,7 @@ class Process:
         heartbeat_at: when the loop last compared due times with the clock, or None before that.
         resync_at: when the account was last compared in full, or None before that.
         resync_error: why the last comparison failed, or None.
-        acting: whether this process is the one that acts, and not one that stands by.
+        role: whether this process acts. One that stands by knows nothing new of the targets.
         leader: the name of the process that acts, or None where none is known.
         config_sha256: of the configuration in force.
         config_at: when it was loaded.
@@ -76,7 +85,7 @@ class Process:
     heartbeat_at: datetime | None = None
     resync_at: datetime | None = None
     resync_error: str | None = None
-    acting: bool = True
+    role: Role = Role.ACTING
     leader: str | None = None
     config_sha256: str = ""
     config_at: datetime | None = None

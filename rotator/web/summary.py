@@ -11,7 +11,7 @@ from rotator.core.view import State
 from rotator.core.words import in_future, span
 from rotator.web.fleet import UNSEEN, Fleet, Tone, tone_of
 from rotator.web.recorder import AuditState
-from rotator.web.state import Process
+from rotator.web.state import Process, Role
 
 _KEY_ENDS_SOON = timedelta(days=14)
 
@@ -29,7 +29,7 @@ def headline(fleet: Fleet, process: Process, *, ready: bool) -> tuple[Tone, str]
     """Return the one sentence that says how everything is."""
     if not ready:
         return Tone.WAIT, "Waiting for Vault"
-    if not process.acting:
+    if process.role is Role.STANDBY:
         leader = f": {process.leader} acts" if process.leader else ""
         return Tone.WAIT, f"This replica stands by{leader}"
     rows, bad = fleet.rows, len(fleet.bad)
@@ -80,6 +80,9 @@ def notices(process: Process, heard: AuditState, *, ready: bool, now: datetime) 
     if not ready:
         told = "Nothing is known of the targets before it does."
         found.append(Notice(Tone.WAIT, "Vault has not let us in yet", told))
+    if ready and process.role is Role.UNKNOWN:
+        told = "Vault does not tell who holds the lease. Nothing is rotated, and this is as it was."
+        found.append(Notice(Tone.WAIT, "No replica is known to act", told))
     if process.reload_error is not None:
         told = f"The one before it stays in force. {process.reload_error}"
         found.append(Notice(Tone.WAIT, "The configuration file was refused", told))

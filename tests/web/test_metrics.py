@@ -16,7 +16,7 @@ from rotator.core.plan import plan
 from rotator.core.reasons import Reason
 from rotator.core.steps import Finding
 from rotator.errors import AuditUnavailable
-from rotator.web import AuditRecorder
+from rotator.web import AuditRecorder, Role
 from rotator.web.fleet import STATES, Views
 from rotator.web.metrics import ATTENTION, DESCRIBED, MOST_TARGETS, STEPS, TYPE, Metrics
 from tests.core.builders import DAY, NOW
@@ -149,11 +149,19 @@ def test_there_are_no_more_series_than_the_page_says(clock: FakeClock) -> None:
 
 def test_a_replica_that_stands_by_has_no_series_by_target(clock: FakeClock) -> None:
     sample = fleet(3, bad=3)
-    sample.whole = replace(sample.whole, acting=False, leader="rotator-b")
+    sample.whole = replace(sample.whole, role=Role.STANDBY, leader="rotator-b")
     found = scrape(sample, clock)
     assert value(found, "rotator_leader") == 0
     assert [line for line in found if "target" in line.labels] == []
     assert value(found, "rotator_targets", state="ok") == 0
+
+
+def test_a_replica_that_cannot_tell_who_acts_keeps_its_series(clock: FakeClock) -> None:
+    sample = fleet(3, bad=3)
+    sample.whole = replace(sample.whole, role=Role.UNKNOWN)
+    found = scrape(sample, clock)
+    assert value(found, "rotator_leader") == 0
+    assert value(found, "rotator_target_failures", target=name_of(1)) == 14
 
 
 def test_the_state_of_the_process_is_measured(clock: FakeClock) -> None:

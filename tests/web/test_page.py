@@ -13,7 +13,7 @@ from rotator.core.reasons import MEANING, Reason
 from rotator.core.steps import Finding
 from rotator.core.target import SecretRef
 from rotator.errors import AuditUnavailable
-from rotator.web import Answers, Request, Vitals
+from rotator.web import Answers, Request, Role, Vitals
 from rotator.web.page import PER_PAGE, style, style_name
 from tests.core.builders import DAY, HOUR, MINUTE, NOW
 from tests.fakes.clock import FakeClock
@@ -90,10 +90,21 @@ def test_before_vault_answered_the_page_says_that_it_waits_for_it(clock: FakeClo
 
 def test_a_replica_that_stands_by_says_who_acts_and_judges_no_target(clock: FakeClock) -> None:
     sample = fleet(3, bad=3)
-    sample.whole = replace(sample.whole, acting=False, leader="rotator-b")
+    sample.whole = replace(sample.whole, role=Role.STANDBY, leader="rotator-b")
     page = shown(sample, clock)
     assert page.one("h1").text == "This replica stands by: rotator-b acts"
     assert names(page) == []
+
+
+def test_a_replica_that_cannot_tell_who_acts_shows_what_it_knew_and_says_so(
+    clock: FakeClock,
+) -> None:
+    sample = fleet(3, bad=1)
+    sample.whole = replace(sample.whole, role=Role.UNKNOWN)
+    page = shown(sample, clock)
+    assert page.one("h1").text == "1 of 3 targets needs attention"
+    assert page.one("section", "notice").text.startswith("No replica is known to act")
+    assert len(names(page)) == 3
 
 
 def test_what_needs_a_person_comes_before_all_else_with_its_reason(clock: FakeClock) -> None:
