@@ -74,10 +74,10 @@ if command == "build":
     words = ["buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker",
              "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", "BASE={base}", *rest]
 elif command == "push":
-    words = ["podman", "push", rest[0], "dir:{pushed}"]
+    words = ["{podman}", "push", rest[0], "dir:{pushed}"]
 else:
     network = ["--network", "host", "--no-healthcheck"] if command == "run" else []
-    words = [*{namespace}, "podman", command, *network, *rest]
+    words = [*{namespace}, "{podman}", command, *network, *rest]
 os.execvp(words[0], words)
 """
 
@@ -95,12 +95,13 @@ def settings() -> Path:
     return file
 
 
-def docker(folder: Path) -> Path:
+def docker(folder: Path, name: str = "docker") -> Path:
     """Write a program `docker` into a folder, for guides that say docker; return the folder."""
-    program = folder / "docker"
+    program = folder / name
     program.write_text(
         DOCKER.format(
             python=sys.executable,
+            podman=shutil.which("podman"),
             settings=settings(),
             base=base_image(),
             pushed=folder / "pushed",

@@ -27,7 +27,10 @@ def own_vault(tmp_path: Path) -> Iterator[VaultServer]:
     """A Vault without anything in it, as the guide's commands name mounts and roles."""
     binary = find_vault()
     if binary is None:
-        pytest.fail("no Vault: run `make servers`") if IN_CI else pytest.skip("run `make servers`")
+        told = "no Vault: run `make servers`"
+        if IN_CI:
+            pytest.fail(told)
+        pytest.skip(told)
     with VaultServer(binary) as server:
         yield server
 

@@ -134,8 +134,9 @@ def test_the_commands_of_the_guide_worked_inside_a_pod(installed: Installed) -> 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_each_pod_answers_its_probes(installed: Installed, number: int) -> None:
-    for probe in ("livenessProbe", "readinessProbe"):
-        assert eventually(lambda probe=probe: installed.node.probe(number, probe) == 200, probe)
+    node = installed.node
+    assert eventually(lambda: node.probe(number, "livenessProbe") == 200, "it lives")
+    assert eventually(lambda: node.probe(number, "readinessProbe") == 200, "it is ready")
 
 
 def test_a_pod_runs_as_the_template_says(installed: Installed) -> None:
