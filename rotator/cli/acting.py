@@ -76,23 +76,25 @@ class Acting:
         services: what was opened for it.
         world: the ports.
         limit: seconds that it may take.
+        index: whether it may disable a key, and so must know first what others serve.
     """
 
     services: Services
     world: World
     limit: float
+    index: bool = True
     _begun: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, services: Services, timeout: float | None) -> Acting:
+    def of(cls, services: Services, timeout: float | None, *, index: bool = True) -> Acting:
         """Reach Vault.
 
         Raises:
             ServiceError: it cannot be asked.
         """
         limit = timeout or 2 * services.config.daemon.claim_timeout.total_seconds()
-        return cls(services, services.world(), limit)
+        return cls(services, services.world(), limit, index)
 
     @property
     def config(self) -> Config:
@@ -109,7 +111,8 @@ class Acting:
         with self._lock:
             if not self._begun.is_set():
                 self.services.announce(self.world)
-                fill(self.world, self.config)
+                if self.index:
+                    fill(self.world, self.config)
                 self._begun.set()
 
     def end(self) -> None:

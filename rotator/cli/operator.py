@@ -94,7 +94,7 @@ def _said(
     targets = named_targets(config, [name])
     interrupt = Interrupt()
     with interrupt.listening(), services_for(config, str(verb), interrupt) as services:
-        acting = Acting.of(services, timeout)
+        acting = Acting.of(services, timeout, index=False)
 
         def act(target: Target, request: Request | None, limit: float) -> Outcome:
             del request, limit

@@ -52,11 +52,11 @@ class _InHand:
 
     Attributes:
         id: the request's.
-        attempt: what is tried for it, or None where one edit of the ledger is all.
+        attempt: what is tried for it.
     """
 
     id: str
-    attempt: Attempt | None
+    attempt: Attempt
 
 
 @dataclass(slots=True)
@@ -109,8 +109,10 @@ class Desk:
             return reconcile(world, target, demand=demand, earlier=earlier)
         book = observation.snapshot.ledger.ledger
         request = book.request if book is not None else None
+        if not target.configured:
+            request = None  # let go: whoever asks for it asks by another configuration
         self._saw(target, request.id if request is not None else None)
-        if request is None or book is None or not target.configured:
+        if request is None or book is None:
             self._forget(target)
             return reconcile(world, target, demand=demand, observation=observation, earlier=earlier)
         try:
@@ -154,9 +156,12 @@ class Desk:
         """Return the attempt that is under way for a request, or begin one."""
         with self._lock:
             known = self._in_hand.get(case.target.name)
-        if known is not None and known.id == case.request.id and known.attempt is not None:
-            return known.attempt
-        case.note()
+        if known is not None and known.id == case.request.id:
+            if known.attempt.target == case.target:
+                known.attempt.world = case.world  # a reload may have changed its limits
+                return known.attempt
+        else:
+            case.note()
         attempt = case.begin(book)
         with self._lock:
             self._in_hand[case.target.name] = _InHand(case.request.id, attempt)
