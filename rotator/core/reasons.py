@@ -177,7 +177,7 @@ MEANING: dict[Reason, str] = {
     Reason.UNKNOWN_OUTCOME: "The answer to a call was lost; what it did is settled later.",
     Reason.AUDIT_UNAVAILABLE: "The audit trail cannot be written, so nothing acts.",
     Reason.INDEX_EMPTY: "This process has not yet looked at which keys the other targets serve.",
-    Reason.DEFECT: "A defect of this program broke the change off: please report it with the detail.",
+    Reason.DEFECT: "A defect of this program broke the change off: please report it.",
     Reason.PAUSED: "Writes to OpenRouter are paused or queued; it is this target's turn later.",
     Reason.STOPPING: "The process was asked to stop.",
     Reason.STANDING_BY: "The process no longer holds the lease; another one does the work.",
