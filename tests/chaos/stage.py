@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,6 +200,16 @@ class Stage:
         watching.start()
         self._stack.callback(watching.join)
         self._stack.callback(self.watcher.stop.set)
+
+    def figures(self) -> Counter[str]:
+        """How much has happened so far."""
+        return Counter(
+            {
+                "rotations": self.watcher.rotations,
+                "calls of consumers": self.consumers.calls,
+                "looks of the watcher": self.watcher.samples,
+            }
+        )
 
     def everyone_served(self) -> bool:
         """Whether every target has a key."""

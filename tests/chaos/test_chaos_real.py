@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.run import REST_WITHIN, Wanted, chaos
+from tests.chaos.run import LONGER, REST_WITHIN, Wanted, chaos
 
 SECONDS = 60.0
 
 
-@pytest.mark.timeout(SECONDS + 3 * REST_WITHIN)
+@pytest.mark.timeout(SECONDS * LONGER + 6 * REST_WITHIN)
 def test_nothing_is_lost_though_the_daemon_is_killed_again_and_again(
     vault_binary: Path, tmp_path: Path
 ) -> None:
