@@ -47,7 +47,7 @@ simulate: venv  ## run SEEDS simulated lives from seed FIRST on
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FIRST)
 
 pairs: venv  ## run a rotation with every two things that can go wrong in it (20 minutes)
-	$(BIN)/python -m tests.engine.pairs
+	$(BIN)/python -m tests.engine.pairs $(ARGS)
 
 soak: venv  ## twenty targets under load, every fault path, twenty take-overs, ten thousand signals
 	ROTATOR_LONG=1 $(BIN)/python -m pytest -s tests/end_to_end/test_many_targets.py tests/end_to_end/test_canaries.py \
