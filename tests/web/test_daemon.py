@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import urllib.error
@@ -13,15 +14,9 @@ from tests.wiring.stand import CALM, DUE, Stand, eventually
 VAULT_AWAY = Fault(kind=FaultKind.ERROR, api="vault", path="*", status=503, count=None)
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def table(port: int, more: str = "") -> str:
-    return f'\n[http]\nlisten = "127.0.0.1:{port}"\n{more}\n'
+def table(port: int = 0, more: str = "", host: str = "127.0.0.1") -> str:
+    """The configuration of the server; port 0 takes any free one, which the log tells."""
+    return f'\n[http]\nlisten = "{host}:{port}"\n{more}\n'
 
 
 def asked(port: int, path: str) -> tuple[int, str]:
@@ -35,10 +30,16 @@ def asked(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-def running(stand: Stand, port: int) -> subprocess.Popen[str]:
+def running(stand: Stand) -> tuple[subprocess.Popen[str], int]:
+    """A daemon that serves, and its port."""
     process = stand.start("run")
-    eventually(lambda: asked(port, "/healthz")[0] == 200, "it lives")
-    return process
+    assert process.stderr is not None
+    for line in iter(process.stderr.readline, ""):
+        if '"serving HTTP"' in line:
+            port = int(re.findall(r'"address":"[^"]*:(\d+)"', line)[0])
+            assert asked(port, "/healthz")[0] == 200
+            return process, port
+    raise AssertionError("it ended without serving")
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -48,10 +49,9 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def test_it_lives_before_vault_answers_and_is_ready_after(stand: Stand) -> None:
-    port = free_port()
     stand.sandbox.faults.add(VAULT_AWAY)
-    stand.write(more=table(port))
-    process = running(stand, port)
+    stand.write(more=table())
+    process, port = running(stand)
     assert asked(port, "/readyz") == (503, "Vault has not let us in yet\n")
     assert "Waiting for Vault" in asked(port, "/")[1]
     assert "rotator_ready 0.0" in asked(port, "/metrics")[1]
@@ -64,10 +64,24 @@ def test_it_lives_before_vault_answers_and_is_ready_after(stand: Stand) -> None:
     assert ended(process)[0] == 0
 
 
+def test_of_two_replicas_one_shows_the_targets_and_both_are_ready(stand: Stand) -> None:
+    stand.write(more=table())
+    first, one = running(stand)
+    eventually(lambda: "rotator_leader 1.0" in asked(one, "/metrics")[1], "the first one acts")
+    second, other = running(stand)
+    eventually(lambda: "This replica stands by: " in asked(other, "/")[1], "the second one waits")
+    assert "rotator_leader 0.0" in asked(other, "/metrics")[1]
+    assert "rotator_target_" not in re.sub("# .*", "", asked(other, "/metrics")[1])
+    eventually(lambda: "The one target is in order" in asked(one, "/")[1], "the first key")
+    assert asked(other, "/readyz")[0] == asked(one, "/readyz")[0] == 200
+    assert ended(first)[0] == 0
+    eventually(lambda: "The one target is in order" in asked(other, "/")[1], "it takes over")
+    assert ended(second)[0] == 0
+
+
 def test_page_and_metrics_follow_what_the_daemon_does(stand: Stand) -> None:
-    port = free_port()
-    stand.write(["a", "b"], policy=DUE, more=table(port))
-    process = running(stand, port)
+    stand.write(["a", "b"], policy=DUE, more=table())
+    process, port = running(stand)
     created = 'rotator_steps_total{result="done",step="key.create"}'
 
     def mints() -> float:
@@ -91,12 +105,11 @@ def test_page_and_metrics_follow_what_the_daemon_does(stand: Stand) -> None:
 
 
 def test_a_refused_management_key_shows_and_does_not_end_the_process(stand: Stand) -> None:
-    port = free_port()
-    stand.write(policy=CALM, more=table(port))
+    stand.write(policy=CALM, more=table())
     stand.sandbox.faults.add(
         Fault(kind=FaultKind.ERROR, api="openrouter", path="*", status=401, count=None)
     )
-    process = running(stand, port)
+    process, port = running(stand)
     eventually(
         lambda: "rotator_management_key_refused 1.0" in asked(port, "/metrics")[1], "it is refused"
     )
@@ -106,9 +119,8 @@ def test_a_refused_management_key_shows_and_does_not_end_the_process(stand: Stan
 
 
 def test_the_end_of_the_management_key_is_asked_for_after_a_full_comparison(stand: Stand) -> None:
-    port = free_port()
-    stand.write(policy=CALM, more=table(port))
-    process = running(stand, port)
+    stand.write(policy=CALM, more=table())
+    process, port = running(stand)
     name = "rotator_management_key_expiry_timestamp_seconds"
     eventually(lambda: stand.sandbox.calls.count("openrouter", "GET", "/key"), "the question")
     eventually(lambda: f"{name} " in asked(port, "/metrics")[1], "the answer")
@@ -137,9 +149,8 @@ def test_one_pass_serves_nothing(stand: Stand) -> None:
 
 def test_elsewhere_than_on_loopback_the_page_has_to_be_asked_for(stand: Stand) -> None:
     for more, status in (("", 404), ("page = true", 200)):
-        port = free_port()
-        stand.write(more=table(port, more).replace("127.0.0.1", "0.0.0.0"))  # noqa: S104
-        process = running(stand, port)
+        stand.write(more=table(0, more, "0.0.0.0"))  # noqa: S104
+        process, port = running(stand)
         assert asked(port, "/")[0] == status
         assert asked(port, "/metrics")[0] == 200
         assert ended(process)[0] == 0

@@ -77,7 +77,7 @@ def test_two_host_headers_are_no_host() -> None:
     ids=["tls", "headers without an end", "nonsense"],
 )  # fmt: skip
 def test_what_is_no_request_is_refused_and_others_are_served(request_bytes: bytes) -> None:
-    with serving(longest=2.0) as server:
+    with serving(longest=4.0) as server:
         with connected(server) as connection:
             with suppress(OSError):
                 connection.sendall(request_bytes)
@@ -91,7 +91,7 @@ def test_a_client_that_says_nothing_is_left_after_its_time() -> None:
 
 
 def test_a_client_that_does_not_read_is_left_after_its_time() -> None:
-    with serving(longest=0.5) as server, connected(server) as slow:
+    with serving(longest=3.0) as server, connected(server) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200 OK" in asked(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
