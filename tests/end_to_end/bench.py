@@ -306,7 +306,7 @@ class Place:
         daemon = {
             "heartbeat": '"500ms"',
             "resync": '"1h"',
-            "lease": '"2s"',
+            "lease": '"5s"',
             "claim_timeout": '"20s"',
             "adopt_over": '"0s"',
         } | dict(self.daemon)

@@ -17,7 +17,7 @@ POLICY = {
     "drain": '{ quiet_for = "1s", deadline = "60s", then = "keep" }',
     "quarantine": '"1s"',
 }
-DAEMON = {"claim_timeout": '"6s"', "resync": '"3s"'}
+DAEMON = {"claim_timeout": '"6s"', "resync": '"3s"', "heartbeat": '"1s"', "lease": '"6s"'}
 TIMEOUT = "1500ms"
 PAUSE = 0.3
 """Seconds between two looks: many such rotations are under way side by side."""

@@ -401,3 +401,39 @@ def test_one_that_stands_by_passes_a_signal_on_as_a_request_for_each_target() ->
     assert [each.by for each in stand.commands()] == ["SIGUSR1 to standby"]
     stand.attend()
     assert stand.served == after
+
+
+def test_a_request_goes_on_with_the_policy_that_a_reload_has_put_in_force() -> None:
+    stand = Stand()
+    before = stand.served
+    stand.leader.faults.choose = lambda _, name, __: Kind.ERROR if name == "create" else None
+    asked: list[Asked] = []
+    turns = 0
+
+    def reload_once() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 10:
+            stand.leader.faults.choose = lambda *_: None
+            (old,) = stand.lab.targets
+            key = replace(old.key, limit=25.0)
+            stand.lab.targets = (replace(old, key=key),)
+        stand.attend()
+
+    stand.meanwhile = reload_once
+    asked.append(stand.ask(Verb.ROTATE))
+    assert asked[0].ending is Ending.ANSWERED
+    assert stand.served != before
+    assert stand.lab.account.keys[stand.served].limit == 25.0
+    assert len(stand.commands()) == 1
+
+
+def test_a_request_for_a_target_that_was_let_go_is_left_to_whoever_made_it() -> None:
+    stand = Stand()
+    (old,) = stand.lab.targets
+    gone = replace(old, configured=False)
+    passing_on = _silent(stand.lab, "standby").world
+    assert ask_for_all(passing_on, (old,), by="me@here", term=TERM) == 1
+    stand.desk.attend(stand.leader.world, gone)
+    assert stand.book.request is not None
+    assert stand.desk.open_request("app") is None

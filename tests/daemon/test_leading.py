@@ -1,0 +1,78 @@
+"""Two daemons of one installation in this process: one acts, the other is ready and asks nobody."""
+
+from __future__ import annotations
+
+from rotator.core.request import Arguments, Verb
+from rotator.daemon import Daemon
+from rotator.daemon.shared import Role
+from rotator.engine.asking import Asking, Wish
+from tests.daemon.living import running, settled
+from tests.wiring.stand import CALM, Stand, eventually
+
+
+def acts(daemon: Daemon) -> bool:
+    return daemon.status().role is Role.ACTING
+
+
+def leases(stand: Stand) -> int:
+    """How often the lease was read or written."""
+    return sum(each.path.endswith("/lease") for each in stand.sandbox.calls.last())
+
+
+def test_one_that_stands_by_is_ready_asks_openrouter_nothing_and_reads_only_the_lease(
+    stand: Stand,
+) -> None:
+    stand.write(policy=CALM)
+    with running(stand) as leader:
+        settled(leader, "billing-api")
+        eventually(lambda: leader.status().resync is not None, "the resync is over")
+        stand.sandbox.calls.reset()
+        with running(stand) as standby:
+            eventually(lambda: standby.status().role is Role.STANDBY, "it stands by")
+            assert standby.status().ready
+            assert standby.status().leader == leader.holder
+            eventually(lambda: leases(stand) > 5, "renewals and looks")
+            assert standby.reports() == {}
+            assert stand.sandbox.calls.count("openrouter") == 0
+        assert acts(leader)
+
+
+def test_a_lease_given_up_at_a_stop_is_taken_by_the_one_that_stands_by(stand: Stand) -> None:
+    stand.write(policy=CALM)
+    with running(stand) as first:
+        settled(first, "billing-api")
+        with running(stand) as second:
+            eventually(lambda: second.status().role is Role.STANDBY, "it stands by")
+            first.stop()
+            eventually(lambda: acts(second), "the second acts")
+            settled(second, "billing-api")
+            assert second.status().leader is None
+
+
+def test_without_a_lease_two_daemons_act(stand: Stand) -> None:
+    stand.write(policy=CALM)
+    text = stand.path.read_text().replace('lease = "2s"', 'lease = "0s"')
+    stand.path.write_text(text)
+    with running(stand) as one:
+        settled(one, "billing-api")
+        with running(stand) as two:
+            settled(two, "billing-api")
+            assert acts(one)
+            assert acts(two)
+    assert len(stand.issued()) == 1
+    assert not any(each.path.endswith(("lease", "pulse")) for each in stand.sandbox.calls.last())
+
+
+def test_a_request_that_the_pulse_does_not_name_is_found_by_the_next_resync(stand: Stand) -> None:
+    stand.write(policy=CALM, daemon='resync = "1s"')
+    with running(stand) as daemon:
+        settled(daemon, "billing-api")
+        before = stand.served()
+        world = daemon.world()
+        assert world is not None
+        (target,), term = daemon.config.targets, daemon.config.daemon.lease
+        wish = Wish(Verb.ROTATE, Arguments(), "me@here", 600.0)
+        assert Asking(world, target, wish, term, lambda _: None).place_now()
+        eventually(lambda: stand.served() != before, "it is rotated")
+    done = [each for each in stand.events() if each["event"] == "operator.command"]
+    assert [each["by"] for each in done] == ["me@here"]
