@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from tests.simulation.life import Replica, Simulation
 
 
+COMMANDS = frozenset(
+    {"rotate", "compromised", "overwrite_foreign", "rollback", "hold", "release", "retire"}
+)
+
+
 def console_key(sim: Simulation, limit: float | None = None) -> MintedKey:
     """Make a key in the console."""
     minted = sim.account.make(NewKey("made in the console", limit=limit))
@@ -35,6 +40,8 @@ def act(sim: Simulation, trouble: Trouble) -> bool:
     """Do one thing, and tell whether there was anything to do it to."""
     target = sim.judge.named[sim.scenario.targets[trouble.target].name]
     rng = random.Random(f"{sim.scenario.seed}/{trouble}")
+    if trouble.what in COMMANDS and target not in sim.targets:
+        return False  # no command knows a name that is not configured
     match trouble.what:
         case "kill":
             _kill(sim.replicas[trouble.replica], trouble.seconds)
