@@ -63,7 +63,7 @@ def _closed(name: str, file: Path, daemon: Running, within: float) -> list[str]:
 
 def audit_holds(stage: Stage) -> tuple[list[str], int]:
     """What `audit verify` says of all files together, with the ledgers' heads; and their lines."""
-    heads = {(stage.place.ledger(target) or {}).get("audit_head") for target in stage.targets}
+    heads = {stage.ledger(target).get("audit_head") for target in stage.targets}
     done = verified(trails(stage), sorted(filter(None, heads)))
     if done.code == 2:
         return [f"audit verify: {done.err}"], 0
@@ -77,7 +77,7 @@ def audit_holds(stage: Stage) -> tuple[list[str], int]:
 
 def mints_accounted_for(stage: Stage) -> tuple[list[str], Counter[str]]:
     """Every key that was ever made is served or deleted, and the audit trail tells of it."""
-    served = {stage.place.served(target).hash for target in stage.targets}
+    served = {stage.served(target) for target in stage.targets}
     told: dict[str, set[str]] = {}
     asked: set[str] = set()
     for event in events(stage):
@@ -117,7 +117,7 @@ def secrets_in_files(stage: Stage) -> tuple[list[str], int]:
     for ears in stage.ears.values():
         known |= ears.secrets
     (stage.folder / "ledgers.json").write_text(
-        json.dumps({target: stage.place.ledger(target) for target in stage.targets}, indent=1),
+        json.dumps({target: stage.ledger(target) for target in stage.targets}, indent=1),
         encoding="utf-8",
     )
     return found_in(stage.folder, known), len(known)

@@ -6,10 +6,11 @@ import contextlib
 import http.client
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.chaos.consumers import Consumers, Orders
 from tests.chaos.wire import Wire
@@ -17,6 +18,8 @@ from tests.end_to_end.bench import FIELD, NotServedError, Place, Running, Sandbo
 from tests.end_to_end.many_targets import Watcher
 from tests.end_to_end.proxy import Answer, Forward, Meddler, Proxy, Request, honest
 from tests.servers.vault_cluster import VaultCluster
+
+T = TypeVar("T")
 
 POLICY = {
     "every": '"12s"',
@@ -225,28 +228,51 @@ class Stage:
                 lambda: not self._restless() or not daemon.alive(), "rest", within, pause=1.0
             )
         if restless := self._restless():
-            return [f"{each} is not at rest: {self.place.ledger(each)}" for each in restless]
+            return [f"{each} is not at rest: {self.ledger(each)}" for each in restless]
         return [
-            f"{target}: {each}" for target in self.targets for each in self.place.not_clean(target)
+            f"{target}: {each}"
+            for target in self.targets
+            for each in patiently(self.place.not_clean, target)
         ]
 
     def _restless(self) -> list[str]:
         return [
             target
             for target in self.targets
-            if not self.place.at_rest(target) or (self.place.ledger(target) or {})["failure"]
+            if not patiently(self.place.at_rest, target) or self.ledger(target)["failure"]
         ]
+
+    def ledger(self, target: str) -> dict[str, Any]:
+        """A target's ledger, however long Vault takes to answer."""
+        return patiently(self.place.ledger, target) or {}
+
+    def served(self, target: str) -> str | None:
+        """The hash of what is served, however long Vault takes to answer."""
+        return patiently(self.place.served, target).hash
 
     def fields(self) -> list[str]:
         """The targets whose secret has lost what is not ours."""
         lost = []
         for target in self.targets:
-            read: dict[str, Any] = self.place.read(self.place.path_of(target)) or {"data": {}}
+            read = patiently(self.place.read, self.place.path_of(target)) or {"data": {}}
             if {name: text for name, text in read["data"].items() if name != FIELD} != {
                 OTHER: f"of {target}"
             }:
                 lost.append(target)
         return lost
+
+
+def patiently(look: Callable[[str], T], at: str) -> T:
+    """Look again for a while where Vault does not answer: slow machines elect a leader at any time."""
+    found: list[T] = []
+
+    def tried() -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException, NotServedError):
+            found.append(look(at))
+        return bool(found)
+
+    eventually(tried, "an answer of Vault", pause=0.5)
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)
