@@ -9,9 +9,10 @@ import pytest
 from rotator.core.edits import Abandon, DropClaim, GraceAfresh, KeyDisabled, Promote, RetireKeys
 from rotator.core.hand_edits import ValueSeen
 from rotator.core.keys import IssuedKey
-from rotator.core.ledger import ClaimKind
+from rotator.core.ledger import ClaimKind, KeyTerms, RetiringKey, ServedKey
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
+from rotator.core.recovery import retiring_from, served_again, served_from
 from rotator.core.retirement import Stage, standing
 from rotator.core.snapshot import LedgerSeen, Look, Snapshot
 from rotator.core.steps import (
@@ -32,6 +33,7 @@ from tests.core.builders import (
     ABSENT,
     DAY,
     DELETED,
+    FAILURE,
     FOREIGN,
     HOUR,
     LIMITS,
@@ -39,6 +41,7 @@ from tests.core.builders import (
     NO_SECRET,
     NONCE,
     NOW,
+    ODD,
     OTHER_NONCE,
     OTHER_PATH,
     PATH,
@@ -205,8 +208,20 @@ def test_a_listing_without_the_served_key_is_doubted(
     if look is None:
         assert plan(observed, NOW).needs == (NeedProbe(),)
     chosen = plan(replace(observed, served_works=works), NOW)
+    doubt = (Finding(Reason.WRONG_ACCOUNT, "", A, attention=True),)
     assert (chosen.reason is Reason.WRONG_ACCOUNT) is not believed
+    assert chosen.findings == (() if believed else doubt)
     assert bool(chosen.steps) is believed
+
+
+@pytest.mark.parametrize("value", [ABSENT, ODD, None], ids=["no field", "no text", "no version"])
+def test_a_listing_is_not_doubted_where_no_value_could_be_asked_about_itself(
+    value: object,
+) -> None:
+    secret = DELETED if value is None else seen(3, value=value)
+    observed = snapshot(ROTATING, secret=secret, listing=listing(), looks=looks(gone=(A,)))
+    chosen = plan(observed, NOW)
+    assert (chosen.needs, kinds(chosen)[0]) == ((), "Settle")
 
 
 def test_a_listing_with_the_key_whose_value_is_served_is_ours_whatever_the_ledger_remembers() -> (
@@ -286,6 +301,175 @@ def test_a_key_whose_digest_is_not_its_hash_goes_by_the_pair_in_the_claim() -> N
     promoted = after(observed, plan(observed, NOW)).served
     assert promoted is not None
     assert (promoted.hash, promoted.value_sha256, promoted.minted_by_us) == (B, digest, True)
+
+
+# What is remembered of a key.
+
+FULL = issued(
+    B,
+    created_at=NOW - 3 * DAY,
+    expires_at=NOW + 30 * DAY,
+    limit=50.0,
+    limit_reset="monthly",
+    include_byok_in_limit=True,
+    workspace_id="work-1",
+    creator_user_id="user-1",
+)
+FULL_TERMS = KeyTerms(50.0, "monthly", include_byok_in_limit=True, creator_user_id="user-1")
+RECREATED = seen(7, B, created_time=NOW - HOUR)
+
+
+def test_all_that_is_known_of_a_key_is_remembered_when_it_is_served() -> None:
+    assert served_from(
+        snapshot(secret=RECREATED), FULL, NOW, due_from=NOW - DAY, claimed_at=NOW - 2 * DAY
+    ) == ServedKey(
+        hash=B,
+        value_sha256=B,
+        minted_by_us=True,
+        workspace="work-1",
+        minted_at=NOW - 3 * DAY,
+        claimed_at=NOW - 2 * DAY,
+        published_at=NOW - HOUR,
+        due_from=NOW - DAY,
+        secret_version=7,
+        secret_created_time=NOW - HOUR,
+        expires_at=NOW + 30 * DAY,
+        terms=FULL_TERMS,
+    )
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_all_that_is_known_of_a_key_is_remembered_when_it_retires_and_when_it_returns(
+    disabled: bool,
+) -> None:
+    entry = retiring_from(
+        replace(FULL, disabled=disabled), PATH, since=NOW, why=Reason.ORPHANED, value_sha256=C
+    )
+    assert entry == RetiringKey(
+        hash=B,
+        value_sha256=C,
+        minted_by_us=True,
+        workspace="work-1",
+        minted_at=NOW - 3 * DAY,
+        secret=PATH,
+        since=NOW,
+        why=Reason.ORPHANED,
+        disabled_at=NOW if disabled else None,
+        terms=FULL_TERMS,
+        expires_at=NOW + 30 * DAY,
+    )
+    assert served_again(snapshot(secret=RECREATED), entry, NOW) == ServedKey(
+        hash=B,
+        value_sha256=C,
+        minted_by_us=True,
+        workspace="work-1",
+        minted_at=NOW - 3 * DAY,
+        claimed_at=None,
+        published_at=NOW - HOUR,
+        due_from=NOW,
+        secret_version=7,
+        secret_created_time=NOW - HOUR,
+        expires_at=NOW + 30 * DAY,
+        terms=FULL_TERMS,
+    )
+
+
+# What is written into the audit trail for the dead process, and kept in the ledger of its claim.
+
+
+def settled_as(observed: Snapshot) -> tuple[dict[str, bool], str | None]:
+    """What the trail is told: the effects that were found, and the key concerned."""
+    first = plan(observed, NOW).steps[0]
+    assert isinstance(first, Settle)
+    assert first.claim == observed.claim
+    return dict(first.found), first.key
+
+
+@pytest.mark.parametrize(
+    ("secret", "found", "minted", "published"),
+    [
+        (seen(3, A), listing(SERVED), False, False),
+        (seen(3, A), listing(SERVED, NEW), True, False),
+        (seen(4, B), listing(NEW), True, True),
+    ],
+    ids=["nothing was made", "made", "made and published"],
+)
+def test_the_trail_of_a_rotation_is_told_how_far_it_came(
+    secret: object, found: object, minted: bool, published: bool
+) -> None:
+    observed = replace(snapshot(ROTATING), secret=secret, listing=found)  # type: ignore[arg-type]
+    assert settled_as(observed) == (
+        {"claim": True, "mint": minted, "publish": published, "promote": False},
+        B if minted else None,
+    )
+
+
+@pytest.mark.parametrize(("digest", "back"), [(A, False), (B, True)])
+def test_the_trail_of_a_rollback_is_told_whether_its_key_is_served(digest: str, back: bool) -> None:
+    observed = pending(ClaimKind.ROLLBACK, secret=seen(4, digest))
+    assert settled_as(observed) == ({"claim": True, "publish": back, "promote": False}, B)
+
+
+@pytest.mark.parametrize(
+    ("kind", "look", "done"),
+    [
+        (ClaimKind.DISABLE, issued(B), False),
+        (ClaimKind.DISABLE, issued(B, disabled=True), True),
+        (ClaimKind.DISABLE, None, True),
+        (ClaimKind.DELETE, issued(B), False),
+        (ClaimKind.DELETE, issued(B, disabled=True), False),
+        (ClaimKind.DELETE, None, True),
+    ],
+)
+def test_the_trail_of_a_removal_is_told_whether_it_was_done(
+    kind: ClaimKind, look: IssuedKey | None, done: bool
+) -> None:
+    step, record = {
+        ClaimKind.DISABLE: ("disable", "disabled"),
+        ClaimKind.DELETE: ("delete", "removed"),
+    }[kind]
+    observed = pending(kind, secret=seen(3, A), looks={B: Look(look)})
+    assert settled_as(observed) == ({"claim": True, step: done, record: False}, B)
+
+
+def test_the_trail_of_a_fence_is_told_that_it_was_not_written() -> None:
+    assert settled_as(pending(ClaimKind.FENCE)) == ({"claim": True, "fence": False}, None)
+
+
+def lost(base: Snapshot, **changes: object) -> Snapshot:
+    """The same with changes, after a failure."""
+    book = replace(base.book, failure=FAILURE)
+    return replace(base, ledger=replace(base.ledger, ledger=book), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        lost(snapshot(ROTATING, secret=seen(3, A), listing=listing(SERVED))),
+        lost(snapshot(ROTATING, secret=DELETED, listing=listing(SERVED))),
+        lost(snapshot(ROTATING, secret=seen(3, A), listing=listing(SERVED, NEW))),
+        lost(snapshot(ROTATING, secret=seen(4, A), listing=listing(SERVED, NEW))),
+    ],
+    ids=["not minted", "not minted, no version", "lost", "maybe served"],
+)
+def test_a_lost_attempt_is_remembered_as_one_more_failure(observed: Snapshot) -> None:
+    failure = after(observed, plan(observed, NOW)).failure
+    assert failure is not None
+    assert (failure.reason, failure.count) == (Reason.CLAIM_EXPIRED, FAILURE.count + 1)
+    assert failure.detail.endswith("(rotate by replica-2)")
+
+
+@pytest.mark.parametrize("kind", [ClaimKind.ROTATE, ClaimKind.ROLLBACK, ClaimKind.DISABLE])
+def test_a_promotion_after_strange_versions_is_recorded_as_of_the_claims_own(
+    kind: ClaimKind,
+) -> None:
+    """So that the next plan reads those in between."""
+    observed = pending(kind, secret=seen(6, B), listing=listing(NEW))
+    promoted = the_edit(plan(observed, NOW), Promote)
+    assert promoted.served.hash == B
+    assert (promoted.served.secret_version, promoted.served.secret_created_time) == (3, WRITTEN)
+    why = Reason.SUPERSEDED if kind is ClaimKind.ROTATE else Reason.PUT_ASIDE
+    assert promoted.why is why
 
 
 # Such a key, not served, and the secret has not moved.
