@@ -238,7 +238,7 @@ class Table:
 def unexpected(table: Table, target: Target, error: Exception, now: datetime) -> Report:
     """Report a defect of this program, so that one target's holds up no other."""
     detail = str(error) if isinstance(error, RotatorError) else type(error).__name__
-    cause = Cause(Reason.UNAVAILABLE, f"unexpected: {detail}")
+    cause = Cause(Reason.DEFECT, f"unexpected: {detail}")
     failure = next_failure(target.name, table.failures().get(target.name), cause, now)
     return Report(target.name, now, None, None, (), failure, failure.next_try)
 

@@ -86,6 +86,7 @@ def _why(row: Row, seen: TargetView | None, now: datetime) -> list[str]:
         told.append(MEANING[Reason.MAX_AGE])
     if failure is not None:
         told += [MEANING[failure.reason], failure.detail, _failing(failure, now)]
+        told += [seen.safe] if seen is not None else []
     for each in seen.findings if seen is not None else ():
         if failure is None or each.reason is not Reason.BACKING_OFF:
             told.append(each.sentence)
@@ -97,4 +98,4 @@ def _failing(failure: Failure, now: datetime) -> str:
     times = "Once" if failure.count == 1 else f"{failure.count} times in a row"
     since = span((now - failure.since).total_seconds())
     again = in_future(failure.next_try, now)
-    return f"{times}, for {since}. Tried again {again}; the served key goes on meanwhile."
+    return f"{times}, for {since}. Tried again {again}."
