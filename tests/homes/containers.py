@@ -73,6 +73,12 @@ command, rest = taken[0], taken[1:]
 if command == "build":
     words = ["buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker",
              "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", "BASE={base}", *rest]
+elif command == "compose":
+    # A second file says what differs here; `up` returns, as nobody is there to end it; there is no terminal.
+    at = next(number for number, word in enumerate(rest) if word in ("up", "exec", "down"))
+    verb = {{"up": ["up", "--detach"], "exec": ["exec", "-T"], "down": ["down", "--timeout", "5"]}}[rest[at]]
+    words = ["{compose}", *rest[:at], "-f", os.path.join(os.path.dirname(rest[1]), "here.yaml"), *verb,
+             *rest[at + 1:]]
 elif command == "push":
     words = ["{podman}", "push", rest[0], "dir:{pushed}"]
 else:
@@ -102,6 +108,7 @@ def docker(folder: Path, name: str = "docker") -> Path:
         DOCKER.format(
             python=sys.executable,
             podman=shutil.which("podman"),
+            compose=Path(sys.executable).with_name("podman-compose"),
             settings=settings(),
             base=base_image(),
             pushed=folder / "pushed",

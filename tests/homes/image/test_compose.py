@@ -6,9 +6,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import yaml
 
 from tests.conftest import IN_CI
 from tests.homes import containers
+from tests.homes.guides import Follower, blocks, programs_beside
 from tests.servers.vault_server import built_version, find_vault, free_port
 from tests.wiring.stand import eventually
 
@@ -34,7 +33,7 @@ ENTRYPOINT ["/bin/sh", "-c", \
 # The machine's own network in the place of one that compose would make; all else is as it is.
 HERE = "services: {vault: {network_mode: host}}\n"
 
-Compose = Callable[..., str]
+COMMAND = "docker compose -f deploy/compose/compose.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +57,10 @@ def vault_image(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def compose(image: str, vault_image: None, tmp_path: Path) -> Iterator[Compose]:
-    """Runs `compose` over a copy of the try-out that has ports of its own."""
-    containers.ran(["podman", "tag", image, "localhost/openrouter-rotator:0.1.0"])
-    folder = tmp_path / "deploy/compose"
-    shutil.copytree(DEPLOY / "compose", folder)
+def follower(vault_image: None, context: Path, tmp_path: Path) -> Iterator[Follower]:
+    """Somebody in a checkout whose try-out has ports of its own."""
+    checkout = containers.copy_of_context(tmp_path / "checkout", context)
+    folder = checkout / "deploy/compose"
     for port in ("8081", "8200", "9464"):
         own = str(free_port())
         for file in folder.iterdir():
@@ -70,20 +68,11 @@ def compose(image: str, vault_image: None, tmp_path: Path) -> Iterator[Compose]:
     (folder / "here.yaml").write_text(HERE, encoding="utf-8")
     tools = tmp_path / "bin"
     tools.mkdir()
-    containers.docker(tools, name="podman")
-    program = Path(sys.executable).with_name("podman-compose")
-    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
-
-    def run(*words: str, may_fail: bool = False) -> str:
-        command = [str(program), "-f", "compose.yaml", "-f", "here.yaml", *words]
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, cwd=folder, env=environment
-        )
-        assert may_fail or done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    yield run
-    run("down", "--volumes", "--timeout", "5")
+    for name in ("docker", "podman"):
+        containers.docker(tools, name)
+    follower = Follower(checkout, programs_beside(dict(os.environ), tools))
+    yield follower
+    follower.do(f"{COMMAND} down --volumes")
 
 
 def test_the_file_pins_its_images_and_gives_rotator_no_rights() -> None:
@@ -97,16 +86,18 @@ def test_the_file_pins_its_images_and_gives_rotator_no_rights() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_the_try_out_comes_up_and_rotates(compose: Compose) -> None:
-    compose("up", "--detach", "--no-build")
+def test_the_try_out_comes_up_and_rotates_by_the_commands_of_the_guide(follower: Follower) -> None:
+    up, look, end = (block for block in blocks("install-container.md") if "docker compose" in block)
+    follower.do(up)
 
     def served() -> bool:
-        document = json.loads(
-            compose("exec", "-T", "rotator", "rotator", "status", "--json", may_fail=True)
-        )
-        return all(target["served"] for target in document["targets"])
+        answer = follower.do(f"{COMMAND} exec rotator rotator status --json || true")
+        lines = [line for line in answer.splitlines() if line.startswith("{")]
+        return bool(lines) and all(each["served"] for each in json.loads(lines[-1])["targets"])
 
-    assert eventually(served, "both targets are served", seconds=60)
-    before = compose("exec", "-T", "rotator", "rotator", "status", "billing-api")
-    compose("exec", "-T", "rotator", "rotator", "rotate", "billing-api")
-    assert compose("exec", "-T", "rotator", "rotator", "status", "billing-api") != before
+    assert eventually(served, "both targets are served", seconds=90)
+    written = follower.do(look)
+    assert "billing-api" in written
+    assert "support-bot" in written
+    follower.do(end)
+    assert "rotator-try-out" not in containers.ran(["podman", "ps", "--all"]).stdout
