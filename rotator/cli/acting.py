@@ -184,20 +184,15 @@ class Acting:
 
             return spread_over(threads, do, targets)
         askings = {target.name: self._asking(target, wish(target)) for target in targets}
-        early = dict(
-            zip(
-                askings,
-                spread_over(threads, lambda t: askings[t.name].place(), targets),
-                strict=True,
-            )
-        )
-        placed = [askings[name] for name, ended in early.items() if ended is None]
+        named = spread_over(threads, lambda target: askings[target.name].place_now(), targets)
+        at_once = dict(zip(askings, named, strict=True))
+        placed = [askings[name] for name, stands in at_once.items() if stands]
         if placed:
             placed[0].announce(tuple(placed[1:]))
 
         def finish(target: Target) -> Outcome:
             asking = askings[target.name]
-            asked = early[target.name] or asking.wait()
+            asked = self._asked(asking, at_once[target.name])
             if asked.ending is Ending.LEADERLESS:
                 warn(f"{target.name}: {asked.detail}; it is done here instead")
                 outcome = alone(target, asked.request, max(_SHORTEST, asking.left()))
@@ -207,6 +202,15 @@ class Acting:
             return outcome
 
         return spread_over(threads, finish, targets)
+
+    def _asked(self, asking: Asking, stands: bool) -> Asked:  # noqa: FBT001 - one of two ways
+        """Wait for an answer; where the request could not be written at once, write it before."""
+        if not stands:
+            early = asking.place()
+            if early is not None:
+                return early
+            asking.announce()
+        return asking.wait()
 
     def _asking(self, target: Target, wish: tuple[Verb, Arguments]) -> Asking:
         term: timedelta = self.config.daemon.lease

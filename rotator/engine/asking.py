@@ -145,6 +145,10 @@ class Asking:
     def place(self) -> Asked | None:
         """Write the request into the ledger, after another command's has been answered.
 
+        A change that is under way is let end before. Nothing could be begun meanwhile, and
+        each new version of the ledger prolongs the claim of a process that died: a command
+        that is repeated again and again would put off its recovery for ever.
+
         Returns:
             None once it stands; else why it does not.
 
@@ -156,8 +160,10 @@ class Asking:
             book = seen.ledger
             if seen.trouble is not None:
                 return Asked(Ending.NO_LEDGER, detail=_no_ledger(seen))
-            if book is not None and (book.request is None or book.request.id == self._id):
-                if book.request is not None or self._write(seen, hand_edits.Ask(self._new(book))):
+            if book is not None and book.request is not None and book.request.id == self._id:
+                return None
+            if book is not None and book.request is None and book.pending is None:
+                if self._write(seen, hand_edits.Ask(self._new(book))):
                     return None
                 continue
             why = _no_ledger(seen) if book is None else _in_front(book)
@@ -169,8 +175,11 @@ class Asking:
                 return Asked(Ending.LEADERLESS, detail="nobody holds the lease any more")
             sleep(self.world, _POLL)
 
-    def place_now(self) -> bool:
-        """Write the request, where no other stands; false where it was not written.
+    def place_now(self, *, under_claim: bool = False) -> bool:
+        """Write the request, where nothing is to be waited for; false where it was not written.
+
+        Args:
+            under_claim: whether it is written also while a change is under way.
 
         Raises:
             ServiceError: Vault could not be asked.
@@ -178,8 +187,9 @@ class Asking:
         for _ in range(_TRIES):
             seen = self._read()
             book = seen.ledger
-            if book is None or book.request is not None:
-                return book is not None and book.request == self.request
+            waits = book is not None and book.pending is not None and not under_claim
+            if book is None or book.request is not None or waits:
+                return book is not None and book.request is not None and book.request.id == self._id
             if self._write(seen, hand_edits.Ask(self._new(book))):
                 return True
         return False
@@ -337,7 +347,7 @@ def ask_for_all(world: World, targets: Iterable[Target], *, by: str, term: timed
     asked: list[Asking] = []
     for target in targets:
         asking = Asking(world, target, wish, term, log.info)
-        if asking.place_now():
+        if asking.place_now(under_claim=True):
             asked.append(asking)
     if asked:
         asked[0].announce(tuple(asked[1:]))
@@ -352,9 +362,11 @@ _WITHDRAWN = {
 
 
 def _in_front(book: Ledger) -> str:
-    """Return whose request stands in the way."""
-    other = book.request
-    assert other is not None  # that is what stands in the way
+    """Return whose request, or which change that is under way, comes first."""
+    other, claim = book.request, book.pending
+    if other is None:
+        assert claim is not None  # one of the two is what stands in the way
+        return f"first ends the {claim.kind} that {claim.holder} has begun"
     return f"first comes the {other.verb} that {other.by} asked for"
 
 

@@ -319,7 +319,8 @@ def test_a_request_in_the_middle_of_a_rotation_waits_for_its_end_and_asks_for_an
             world = stand.command.world
             wish = Wish(Verb.ROTATE, Arguments(), "me@here", 600.0)
             asking = Asking(world, stand.lab.targets[0], wish, TERM, stand.said.append)
-            assert asking.place() is None
+            assert not asking.place_now()
+            assert asking.place_now(under_claim=True)
             asked.append(Asked(Ending.GONE))
 
     stand.leader.faults.after_each = ask_once
@@ -437,3 +438,20 @@ def test_a_request_for_a_target_that_was_let_go_is_left_to_whoever_made_it() -> 
     stand.desk.attend(stand.leader.world, gone)
     assert stand.book.request is not None
     assert stand.desk.open_request("app") is None
+
+
+def test_a_request_waits_for_the_end_of_a_dead_process_s_claim_and_does_not_prolong_it() -> None:
+    stand = Stand()
+    stand.leader.faults.choose = lambda _, name, __: Kind.DIE_AFTER if name == "create" else None
+    stand.lab.run(demand=rotation_demand(stand.book, _request(stand), stand.lab.clock.now()))
+    stand.leader.faults.choose = lambda *_: None
+    assert stand.book.pending is not None
+    versions = len(stand.lab.vault.paths["state/targets/app"])
+    stand.meanwhile = stand.only_lead
+    for _ in range(5):
+        asked = stand.ask(Verb.ROTATE, limit=20)
+        assert asked.ending is Ending.TIMED_OUT
+        assert "nothing was asked for" in asked.detail
+    assert len(stand.lab.vault.paths["state/targets/app"]) == versions
+    stand.meanwhile = stand.attend
+    assert stand.ask(Verb.ROTATE, limit=1800).ending is Ending.ANSWERED
