@@ -81,6 +81,9 @@ ACTS = frozenset(
 OF_LEASES = ("vault.read_lease", "vault.write_lease", "vault.ask", "vault.write_ledger (answer)")
 """Steps that are made only where there is a lease: in half of the lives."""
 
+OF_NO_LEASE = ("vault.write_ledger (retire)",)
+"""Steps of commands that act themselves, which they do not while somebody holds a lease."""
+
 ODD = ("malformed", "cut", "unsaid", "daily", "stale", "not_there", "conflict")
 """Faults of one call that only the simulator has, each as the adapters hand it on.
 
@@ -134,12 +137,16 @@ LEADS: dict[str, tuple[tuple[Literal["fault", "weather", "hand"], str, str], ...
     "vault.write_ledger (abandon)": (("fault", Kind.NO_EFFECT_LOST, "openrouter.create"),),
     "vault.write_ledger (renew_claim)": (("hand", "other_field", "openrouter.whoami"),),
     "vault.write_ledger (retire_keys)": (
-        ("fault", Kind.VERY_LATE, "vault.write (secret.publish)"),
+        ("hand", "rewrite_secret", "vault.write (secret.publish)"),
+        ("fault", Kind.NO_EFFECT_LOST, "vault.write (secret.publish)"),
     ),
     "vault.write_ledger (drop_claim)": (("fault", Kind.REFUSED, "openrouter.disable"),),
     "vault.write_ledger (value_seen)": (("hand", "paste_back", "vault.write_ledger (disabled)"),),
     "vault.write_ledger (failure)": (("fault", Kind.ERROR, "openrouter.get"),),
-    "vault.write_ledger (retire)": (("hand", "retire", "vault.write_ledger (promote)"),),
+    "vault.write_ledger (retire)": (
+        ("hand", "retire", "openrouter.disable"),
+        ("hand", "retire", "vault.write_ledger (disabled)"),
+    ),
     "vault.ask": (("hand", "rotate", "vault.write_ledger (promote)"),),
     "vault.write_ledger (answer)": (("hand", "hold", "vault.write_ledger (promote)"),),
 }
@@ -342,7 +349,8 @@ def scenario(seed: int) -> Scenario:
     troubles = _troubles(rng, seed, count, replicas)
     resync = rng.choice((3600.0, 7200.0, 10800.0))
     timeout = timedelta(seconds=rng.choice((120, 300)))
-    leased = CELLS[seed % len(CELLS)][0] in OF_LEASES or rng.random() < 0.5
+    aimed = CELLS[seed % len(CELLS)][0]
+    leased = aimed in OF_LEASES or (rng.random() < 0.5 and aimed not in OF_NO_LEASE)
     lease = timedelta(seconds=rng.choice((600, 1500, 3600)) if leased else 0)
     return Scenario(
         seed, start, tuple(targets), caches, skews, resync, timeout, lease, lasts, tuple(troubles)
@@ -409,7 +417,9 @@ def _cache(rng: random.Random, policy: Policy) -> timedelta:
 def _troubles(rng: random.Random, seed: int, targets: int, replicas: int) -> list[Trouble]:
     """Return what goes wrong: one cell of the table and one condition by the seed's number."""
     aimed, fault = CELLS[seed % len(CELLS)]
-    troubles = _fault(rng, aimed, fault, 1 if STEPS[aimed] == 1 else rng.randint(1, STEPS[aimed]))
+    often = STEPS[aimed]
+    number = rng.randint(1, often if often > 9 else min(2, often))
+    troubles = _fault(rng, aimed, fault, number)
     for _ in range(rng.choice((0, 1, 2, 3, 4))):
         step = rng.choice(RARE) if rng.random() < 0.5 else rng.choice(tuple(STEPS))
         fault = rng.choice([each for each in FAULTS if possible(step, each)])
@@ -460,6 +470,7 @@ def _moment(rng: random.Random, what: str = "") -> tuple[str, int]:
 def _fault(rng: random.Random, step: str, fault: str, number: int) -> list[Trouble]:
     """Return a fault, and where its step needs one, the trouble that leads to it."""
     found = [Trouble("fault", fault, step, number, rng.choice(SPANS))]
+    which = rng.choice((1, 2, 2))
     for sort, what, where in LEADS.get(step, ()):
-        found.append(Trouble(sort, what, where, rng.randint(1, 2), rng.choice(SPANS[:-1])))
+        found.append(Trouble(sort, what, where, which, rng.choice(SPANS[:-1])))
     return found
