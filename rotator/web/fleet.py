@@ -120,7 +120,7 @@ class Views:
         self._kept: dict[str, _Kept] = {}
         self._from: tuple[tuple[Target, ...], Mapping[str, Report]] = ((), {})
         self._valid: tuple[datetime, datetime] = (_FAR, _FAR)
-        self._fleet = _ordered([])
+        self._fleet = _ordered([], _FAR)
 
     def fleet(
         self, targets: tuple[Target, ...], reports: Mapping[str, Report], now: datetime
@@ -131,7 +131,7 @@ class Views:
         if since <= now < until and targets == known_targets and known == reports:
             return self._fleet
         rows = self._rows(targets, reports, now)
-        self._fleet = _ordered(rows)
+        self._fleet = _ordered(rows, now)
         self._from = targets, dict(reports)
         self._valid = now, _unchanged_until(rows, now)
         return self._fleet
@@ -161,9 +161,9 @@ _FAR = datetime.max.replace(tzinfo=UTC)
 _TONE_RANK = {tone: index for index, tone in enumerate(Tone)}
 
 
-def _ordered(rows: list[Row]) -> Fleet:
+def _ordered(rows: list[Row], now: datetime) -> Fleet:
     rest = [row for row in rows if row.tone is not Tone.BAD]
-    moving = [row for row in rows if row.due is not None and not row.held]
+    moving = [row for row in rows if row.due is not None and row.due > now and not row.held]
     counts = Counter(row.state for row in rows)
     bad = tuple(row for row in rows if row.tone is Tone.BAD)
     return Fleet(

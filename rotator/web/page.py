@@ -157,6 +157,7 @@ class Page:
         # The targets are on the page of the replica that acts.
         targets = () if process.role is Role.STANDBY else self._source.targets()
         fleet = self._views.fleet(targets, self._source.reports(), now)
+        seen = notices(process, heard, ready=ready, now=now)
         bad = _chosen(fleet.bad, asked)
         rest = _chosen(fleet.rest, asked)
         bad_pages = _pages(asked, "bad", len(bad))
@@ -169,9 +170,9 @@ class Page:
             "process": process,
             "asked": asked,
             "total": total,
-            "headline": headline(fleet, process, ready=ready),
+            "headline": headline(fleet, process, seen, ready=ready),
             "coming": coming(fleet, now),
-            "notices": notices(process, heard, ready=ready, now=now),
+            "notices": seen,
             "shares": shares(counts, total),
             "states": [(s, n, tone_of(s)) for s, n in counts.items() if n],
             "causes": [(code, MEANING[Reason(code)], count) for code, count in fleet.causes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,10 +25,22 @@ class Notice:
     text: str
 
 
-def headline(fleet: Fleet, process: Process, *, ready: bool) -> tuple[Tone, str]:
-    """Return the one sentence that says how everything is."""
-    if not ready:
+def headline(
+    fleet: Fleet, process: Process, seen: Iterable[Notice], *, ready: bool
+) -> tuple[Tone, str]:
+    """Return the one sentence that says how everything is.
+
+    Args:
+        fleet: the targets.
+        process: the process.
+        seen: the notices about it; a bad one is the sentence where no target is worse off.
+        ready: whether Vault has let us in.
+    """
+    stopped = next((each.title for each in seen if each.tone is Tone.BAD), None)
+    if not ready and stopped is None:
         return Tone.WAIT, "Waiting for Vault"
+    if stopped is not None and not fleet.bad:
+        return Tone.BAD, stopped
     if process.role is Role.STANDBY:
         leader = f": {process.leader} acts" if process.leader else ""
         return Tone.WAIT, f"This replica stands by{leader}"
@@ -82,7 +94,7 @@ def notices(process: Process, heard: AuditState, *, ready: bool, now: datetime) 
         found.append(Notice(Tone.WAIT, "Vault has not let us in yet", told))
     if ready and process.role is Role.UNKNOWN:
         told = "Vault does not tell who holds the lease. Nothing is rotated, and this is as it was."
-        found.append(Notice(Tone.WAIT, "No replica is known to act", told))
+        found.append(Notice(Tone.BAD, "No replica is known to act", told))
     if process.reload_error is not None:
         told = f"The one before it stays in force. {process.reload_error}"
         found.append(Notice(Tone.WAIT, "The configuration file was refused", told))

@@ -250,6 +250,21 @@ def test_what_stops_the_whole_process_is_said_first(clock: FakeClock) -> None:
     ]
 
 
+def test_where_nothing_can_be_changed_the_page_is_not_green(clock: FakeClock) -> None:
+    sample = fleet(3)
+    sample.whole = replace(sample.whole, key_refused="openrouter: 401")
+    page = shown(sample, clock)
+    assert page.one("h1").text == "OpenRouter refuses the management key"
+    assert "bad" in page.one("section", "verdict").classes
+
+
+def test_a_rotation_that_is_late_is_not_announced_as_the_next(clock: FakeClock) -> None:
+    sample = Sample()
+    sample.add(of(5, age=31 * DAY))
+    sample.add(of(6, age=20 * DAY))
+    assert f"Next rotation: {name_of(6)} in 10d." in shown(sample, clock).source
+
+
 def test_whatever_stands_in_names_and_messages_is_text(clock: FakeClock) -> None:
     evil = '"><script>alert(1)</script><img src=x onerror=y>'
     sample = Sample()
