@@ -111,6 +111,8 @@ def longest_closed(policy: Policy) -> timedelta:
     """Return the longest time for which windows and blackouts stay closed in one piece.
 
     Windows are followed through a year and through the weeks around each blackout.
+    Blackouts that touch, or have no window between them, are one piece: it is measured
+    from the first of them.
 
     Raises:
         ValueError: there is no opening within five years of the closing.
@@ -120,7 +122,8 @@ def longest_closed(policy: Policy) -> timedelta:
         longest = _longest_between_windows(policy)
     for blackout in policy.blackouts:
         start, _ = blackout_span(policy, blackout)
-        longest = max(longest, opens_at(policy, start) - _last_closing(policy, start))
+        closing = _last_window_end(policy, start) if policy.windows else start
+        longest = max(longest, opens_at(policy, start) - closing)
     return longest
 
 
@@ -158,33 +161,12 @@ def _longest_between_windows(policy: Policy) -> timedelta:
     return longest
 
 
-def _last_closing(policy: Policy, before: datetime) -> datetime:
-    """Return the last instant, `before` or earlier, up to which a window was open.
-
-    Earlier blackouts that touch this one are followed back too.
-    """
-    closing = before
-    for _ in range(len(policy.blackouts) + 1):
-        if policy.windows:
-            closing = _last_window_end(policy, closing)
-        touching = [
-            start
-            for start, end in (blackout_span(policy, each) for each in policy.blackouts)
-            if start < closing <= end
-        ]
-        if not touching:
-            break
-        closing = min(touching)
-    return closing
-
-
-def _last_window_end(policy: Policy, before: datetime) -> datetime:
-    """Return the end of the last window that opened before an instant, at most that instant."""
-    today = before.astimezone(policy.timezone).date()
-    ends: list[datetime] = []
-    for back in range(17):
-        spans = window_spans(policy, today - back * _DAY)
-        ends += [min(before, end) for start, end in spans if start < before]
-        if ends and back:  # yesterday's window may run past midnight
+def _last_window_end(policy: Policy, midnight: datetime) -> datetime:
+    """Return up to when a window was open last before a midnight; that itself at most."""
+    day = midnight.astimezone(policy.timezone).date()
+    for back in range(1, 17):
+        spans = window_spans(policy, day - back * _DAY)
+        ends = [min(midnight, end) for _, end in spans]  # a window may run past midnight
+        if ends:
             return max(ends)
     raise ValueError("windows leave no opening within two weeks")

@@ -157,7 +157,7 @@ def _failure_over(snapshot: Snapshot, chosen: Plan, now: datetime) -> Plan:
     A failed look, for instance, succeeds the next time and leaves nothing to record.
     """
     failure = snapshot.book.failure
-    idle = not chosen.steps and not chosen.needs and chosen.reason is Reason.NOT_DUE
+    idle = chosen.reason is Reason.NOT_DUE  # no step or need bears this reason
     if failure is None or not idle or failure.next_try > now or not snapshot.may_read_values:
         return chosen
     return replace(chosen, reason=Reason.FAILURE_OVER, steps=(Record(edits.FailureOver()),))

@@ -123,6 +123,17 @@ def test_a_calendar_without_an_opening_is_an_error() -> None:
         opens_at(never, datetime(2026, 6, 1, tzinfo=UTC))
 
 
+@pytest.mark.parametrize("days", [frozenset(), frozenset({7})], ids=["none", "no weekday"])
+def test_windows_that_no_day_has_are_an_error(days: frozenset[int]) -> None:
+    closed = policy(Window(days, 0, 60), blackouts=(CHRISTMAS,))
+    for ask in (
+        lambda: opens_at(closed, datetime(2026, 6, 1, tzinfo=UTC)),
+        lambda: longest_closed(closed),
+    ):
+        with pytest.raises(ValueError, match=r"^windows leave no opening within two weeks$"):
+            ask()
+
+
 # --- the days on which the clock changes ------------------------------------------------------
 
 
@@ -146,7 +157,22 @@ def test_a_calendar_without_an_opening_is_an_error() -> None:
 def test_a_wall_time_is_the_first_instant_that_reaches_it(
     zone: ZoneInfo, day: date, minutes: int, expected: str
 ) -> None:
-    assert instant(zone, day, minutes) == datetime.fromisoformat(expected)
+    found = instant(zone, day, minutes)
+    assert (found, found.tzinfo) == (datetime.fromisoformat(expected), UTC)
+
+
+@pytest.mark.parametrize("minute", range(120, 180))
+def test_every_minute_of_the_missing_hour_is_the_moment_at_which_the_clock_is_put_forward(
+    minute: int,
+) -> None:
+    moment = datetime(2026, 3, 29, 1, tzinfo=UTC)
+    assert instant(BERLIN, date(2026, 3, 29), minute) == moment
+
+
+def test_a_window_that_ends_when_it_starts_is_open_for_a_day() -> None:
+    monday = policy(Window(frozenset({0}), 540, 540), zone=ZoneInfo("UTC"))
+    assert open_minutes(monday, "2026-06-07T00:00", "2026-06-14T00:00") == 24 * 60
+    assert is_open(monday, datetime(2026, 6, 9, 8, 59, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -198,6 +224,29 @@ def test_a_weekly_window_in_the_missing_hour_opens_a_week_later() -> None:
         # From Friday 18 December 17:00 to Wednesday 6 January 09:00.
         (policy(OFFICE, blackouts=(CHRISTMAS,)), timedelta(days=18, hours=16)),
         (policy(NIGHT, blackouts=(CHRISTMAS,)), timedelta(days=17)),
+        # A window within another one, on every day: the later start has the earlier end.
+        (policy(Window(DAILY, 0, 720), Window(DAILY, 60, 120)), timedelta(hours=12)),
+        # Two blackouts without a window between them: from Friday 17:00 to Monday 9:00.
+        (
+            policy(
+                OFFICE,
+                zone=ZoneInfo("UTC"),
+                blackouts=(
+                    Blackout(date(2026, 8, 16), date(2026, 8, 16)),
+                    Blackout(date(2026, 8, 8), date(2026, 8, 14)),
+                ),
+            ),
+            timedelta(days=9, hours=16),
+        ),
+        # A night that runs into a blackout is open up to its first midnight.
+        (
+            policy(
+                Window(frozenset({4}), 1320, 360),
+                zone=ZoneInfo("UTC"),
+                blackouts=(Blackout(date(2026, 8, 8), date(2026, 8, 8)),),
+            ),
+            timedelta(days=6, hours=22),
+        ),
     ],
 )
 def test_the_longest_closed_time_joins_windows_and_blackouts(

@@ -134,6 +134,57 @@ def test_the_write_of_an_outcome_ends_the_claim_and_nothing_else_does(edit: Edit
 # One by one.
 
 
+@pytest.mark.parametrize("edit", ALL, ids=lambda edit: edit.change)
+def test_an_edit_that_brings_a_failure_leaves_it_and_another_none_of_its_own(edit: Edit) -> None:
+    brought = getattr(edit, "failure", None)
+    left = edit.apply(ledger(pending=claim(), retiring=(retiring(B),))).failure
+    assert left == brought
+    if hasattr(edit, "failure"):
+        mine = replace(FAILURE, count=9)
+        bringing = replace(edit, failure=mine)  # type: ignore[type-var]
+        assert bringing.apply(ledger(pending=claim(), failure=FAILURE)).failure == mine
+
+
+def test_a_renewal_writes_down_the_odd_digest_that_it_names() -> None:
+    book = edits.RenewClaim(5, NOW, B, C).apply(ledger(pending=claim()))
+    assert book.pending == replace(
+        claim(), base_version=5, base_created_time=NOW, key=B, value_sha256=C
+    )
+
+
+def test_a_grace_begun_afresh_forgets_since_when_the_spending_stood_still() -> None:
+    quiet = retiring(B, quiet_since=NOW - DAY)
+    book = ledger(served=None, retiring=(quiet,))
+    afresh = retiring(B, since=NOW)
+    assert edits.Promote(served(C, published_at=NOW)).apply(book).retiring == (afresh,)
+    seen = hand_edits.ValueSeen(served(), None, Reason.VALUE_MOVED, NOW, frozenset({B}))
+    assert seen.apply(ledger(retiring=(quiet,))).retiring == (afresh,)
+
+
+def test_a_promotion_over_a_foreign_value_ends_its_being_foreign() -> None:
+    book = edits.Promote(served(B)).apply(ledger(served=None, foreign=FOREIGN))
+    assert (book.foreign, book.served) == (None, served(B))
+
+
+def test_a_key_that_is_served_at_its_old_path_is_left_behind() -> None:
+    book = ledger(retiring=(retiring(B, secret=OTHER_PATH), retiring(C)))
+    left = retiring(B, secret=OTHER_PATH, why=Reason.LEFT_BEHIND)
+    assert set(edits.ServedThere(B).apply(book).retiring) == {left, retiring(C)}
+
+
+def test_a_hold_is_set_over_an_earlier_one() -> None:
+    mine = replace(HELD, why="mine")
+    assert hand_edits.SetHold(mine).apply(ledger()).hold == mine
+    assert hand_edits.SetHold(mine).apply(ledger(hold=HELD)).hold == mine
+
+
+def test_a_key_retired_by_hand_goes_although_a_person_enabled_it_again() -> None:
+    back = quarantined(B, enabled_by_hand=True)
+    book = hand_edits.RetireByHand(frozenset({B})).apply(ledger(retiring=(back, retiring(C))))
+    gone = replace(back, why=Reason.RETIRED, enabled_by_hand=False, disabled_at=None)
+    assert set(book.retiring) == {gone, retiring(C)}
+
+
 def test_a_claimed_disable_or_delete_stays_with_its_key() -> None:
     book = ledger(retiring=(retiring(B), retiring(C)))
     book = edits.TakeClaim(claim(ClaimKind.DISABLE)).apply(book)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rotator.core.failures import Cause, failure_after, next_failure
+from rotator.core.instants import is_believable
 from rotator.core.ledger import Failure
 from rotator.core.marker import Marker, parse_marker
 from rotator.core.reasons import MEANING, Reason
-from rotator.core.schedule import BACKOFF_BASE, BACKOFF_CAP
+from rotator.core.schedule import BACKOFF_BASE, BACKOFF_CAP, backoff
 from rotator.core.steps import Finding
 from rotator.core.target import SecretRef
 from tests.core.builders import (
@@ -30,6 +31,7 @@ from tests.core.builders import (
     marked,
     served,
     snapshot,
+    target,
     without_ledger,
 )
 
@@ -174,3 +176,24 @@ def test_a_first_expired_claim_is_followed_up_at_once_and_a_second_one_waits() -
     first = next_failure("billing", None, expired, NOW)
     assert first.next_try == NOW
     assert next_failure("billing", first, expired, NOW).next_try > NOW
+
+
+@pytest.mark.parametrize(
+    ("at", "believed"),
+    [
+        (datetime(1970, 1, 1, tzinfo=UTC), True),
+        (datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), False),
+        (datetime(2499, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), True),
+        (datetime(2500, 1, 1, tzinfo=UTC), False),
+    ],
+)
+def test_an_instant_is_believed_from_1970_to_2499(at: datetime, believed: bool) -> None:
+    assert is_believable(at) is believed
+
+
+def test_a_failure_waits_by_the_name_of_its_target() -> None:
+    waits = {
+        failure_after(snapshot(target=target(name=name)), NO_ANSWER, NOW).next_try
+        for name in ("billing", "payroll", "crm")
+    }
+    assert waits == {NOW + backoff(1, name) for name in ("billing", "payroll", "crm")}

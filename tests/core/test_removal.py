@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from rotator.core.hand_edits import RetireByHand
 from rotator.core.ledger import ClaimKind, PolicyDurations, RetiringKey
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
-from rotator.core.retirement import Stage, standing
+from rotator.core.retirement import Stage, Standing, standing
 from rotator.core.snapshot import LedgerSeen, Snapshot
 from rotator.core.steps import Delete, Disable, Finding, MakeClaim, NeedLook, Plan, RecordDisabled
 from rotator.core.target import AfterDeadline, Blackout, Evidence, Window
@@ -33,6 +33,7 @@ from tests.core.builders import (
     C,
     D,
     after,
+    h,
     issued,
     kinds,
     ledger,
@@ -315,6 +316,18 @@ def test_nothing_is_disabled_or_deleted_while_something_stops_it(
     assert reason in {each.reason for each in chosen.findings}
 
 
+def test_what_stops_a_removal_is_said_with_its_particulars() -> None:
+    twice = old(retiring(), served_by={B: frozenset({"payroll", "crm", "billing"})})
+    assert plan(twice, NOW).findings == (
+        Finding(Reason.STILL_SERVED, "By crm, payroll.", B, attention=True),
+    )
+    for minutes, difference in ((-6, "+360"), (6, "-360")):
+        apart = old(retiring(since=NOW - 2 * DAY), vault_now=NOW + minutes * MINUTE)
+        assert plan(apart, NOW).findings == (
+            Finding(Reason.CLOCKS_DISAGREE, f"Local minus Vault: {difference} s.", attention=True),
+        )
+
+
 def test_nothing_is_disabled_while_there_is_no_live_version() -> None:
     """Here even the first key waits, for the target is held."""
     book = ledger(served=None, hold=HELD, retiring=(retiring(why=Reason.RETIRED),))
@@ -448,6 +461,22 @@ def test_without_any_other_key_the_account_may_be_another() -> None:
     assert chosen.findings[-1] == Finding(Reason.WRONG_ACCOUNT, "", B, attention=True)
 
 
+@pytest.mark.parametrize("others", [0, 1, 2, 3, 4])
+def test_up_to_three_other_keys_are_asked_for_the_served_one_first(others: int) -> None:
+    """More would be as many calls as there are old keys."""
+    names = [h(f"old {number}") for number in range(others)]
+    book = ledger(retiring=(retiring(B), *(retiring(each, since=NOW) for each in names)))
+    base = snapshot(book, target=target(configured=False))
+    asked: list[str] = []
+    while needs := plan(replace(base, looks=looks(gone=(B, *asked))), NOW).needs:
+        (need,) = needs
+        assert isinstance(need, NeedLook)
+        asked.append(need.key)
+    assert asked == [A, *names][:3]
+    chosen = plan(replace(base, looks=looks(gone=(B, *asked))), NOW)
+    assert chosen.findings[1:] == (Finding(Reason.WRONG_ACCOUNT, "", B, attention=True),)
+
+
 # Keys of another path.
 
 
@@ -475,6 +504,69 @@ def test_the_stages_of_a_life_come_in_order() -> None:
         Stage.QUARANTINE,
         Stage.DELETE,
     ]
+
+
+MAY_DISABLE = PolicyDurations.of(policy(then=AfterDeadline.DISABLE))
+LOOKED = retiring(since=NOW - DAY, looked_at=NOW, last_used_at=NOW - MINUTE)
+"""In use at the look that came with the end of its grace; it can be quiet after 59 minutes."""
+OVER = NOW + 7 * DAY
+"""When its deadline is over."""
+
+
+@pytest.mark.parametrize(
+    ("entry", "given", "now", "place"),
+    [
+        (LOOKED, POLICY, NOW, Standing(Stage.DRAIN, NOW + 59 * MINUTE, Reason.STILL_USED)),
+        (LOOKED, POLICY, NOW + 59 * MINUTE,
+         Standing(Stage.LOOK, NOW + 59 * MINUTE, Reason.STILL_USED)),
+        (replace(LOOKED, looked_at=OVER - MINUTE, last_used_at=OVER), POLICY, OVER - SECOND,
+         Standing(Stage.DRAIN, OVER + 59 * MINUTE, Reason.STILL_USED)),
+        (replace(LOOKED, looked_at=OVER - MINUTE, last_used_at=OVER), POLICY, OVER,
+         Standing(Stage.BLOCKED, OVER + 59 * MINUTE, Reason.BLOCKED)),
+        (replace(LOOKED, looked_at=OVER - MINUTE, last_used_at=OVER), MAY_DISABLE, OVER - SECOND,
+         Standing(Stage.DRAIN, OVER, Reason.STILL_USED)),
+        (replace(LOOKED, looked_at=OVER - MINUTE, last_used_at=OVER), MAY_DISABLE, OVER,
+         Standing(Stage.LOOK, OVER, Reason.STILL_USED)),
+        (replace(LOOKED, looked_at=OVER, last_used_at=OVER), MAY_DISABLE, OVER + MINUTE,
+         Standing(Stage.LOOK, OVER + MINUTE, Reason.STILL_USED)),
+        (replace(LOOKED, looked_at=OVER, last_used_at=OVER, minted_by_us=False), MAY_DISABLE,
+         OVER + MINUTE, Standing(Stage.BLOCKED, OVER + HOUR, Reason.BLOCKED)),
+        (replace(LOOKED, quiet_since=NOW - 9 * MINUTE), POLICY, NOW,
+         Standing(Stage.DRAIN, NOW + 59 * MINUTE, Reason.STILL_USED)),
+        (replace(LOOKED, quiet_since=NOW - 9 * MINUTE), replace(POLICY, evidence=Evidence.USAGE),
+         NOW, Standing(Stage.DRAIN, NOW + 51 * MINUTE, Reason.STILL_USED)),
+        (replace(LOOKED, disabled_at=NOW), POLICY, NOW + HOUR,
+         Standing(Stage.QUARANTINE, NOW + 3 * DAY, Reason.SUPERSEDED)),
+        (replace(LOOKED, disabled_at=NOW), POLICY, NOW + 3 * DAY,
+         Standing(Stage.DELETE, NOW + 3 * DAY, Reason.QUARANTINE_OVER)),
+    ],
+    ids=[
+        "between looks", "look again", "before the deadline", "blocked", "until the deadline",
+        "at the deadline", "past the deadline", "not ours", "last use counts", "spending counts",
+        "quarantine", "delete",
+    ],
+)  # fmt: skip
+def test_where_a_key_is_that_nobody_asks_about_now(
+    entry: RetiringKey, given: PolicyDurations, now: datetime, place: Standing
+) -> None:
+    assert standing(entry, given, now) == place
+
+
+@pytest.mark.parametrize(
+    ("given", "now", "minutes", "place"),
+    [
+        (POLICY, NOW, 60, Standing(Stage.DISABLE, NOW, Reason.DRAINED)),
+        (POLICY, NOW, 59, Standing(Stage.DRAIN, OVER, Reason.STILL_USED)),
+        (POLICY, OVER, 59, Standing(Stage.BLOCKED, None, Reason.BLOCKED)),
+        (MAY_DISABLE, OVER, 59, Standing(Stage.DISABLE, OVER, Reason.DEADLINE)),
+    ],
+    ids=["quiet", "in use", "blocked", "deadline"],
+)
+def test_where_a_key_is_that_was_just_looked_at(
+    given: PolicyDurations, now: datetime, minutes: int, place: Standing
+) -> None:
+    look = issued(B, last_used_at=now - minutes * MINUTE)
+    assert standing(retiring(since=NOW - DAY), given, now, look) == place
 
 
 def test_a_use_in_the_future_does_not_put_the_next_look_off_for_years() -> None:

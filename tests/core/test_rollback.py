@@ -345,6 +345,35 @@ def test_a_ledger_that_cannot_be_used_is_left_alone() -> None:
     assert refused(plan(newer, NOW)).reason is Reason.LEDGER_NEWER
 
 
+ROTATE = "`rotator rotate` makes a new one."
+
+
+@pytest.mark.parametrize(
+    ("observed", "finding"),
+    [
+        (wanted(demand=SETTLE, secret=DELETED, book={"served": None}),
+         Finding(Reason.NO_LIVE_VERSION, f"Nor is one served again. {ROTATE}")),
+        (wanted(retiring(C)), Finding(Reason.NO_OLDER_KEY, "It is not retiring any more.", B)),
+        (wanted(retiring(secret=OTHER_PATH)),
+         Finding(Reason.NO_OLDER_KEY, f"This one was served at {OTHER_PATH}.", B)),
+        (wanted(served_by={B: frozenset({"payroll", "crm"})}),
+         Finding(Reason.SERVED_TWICE, "By crm, payroll.", B, attention=True)),
+        (wanted(quarantined(delete_claimed=True)), Finding(Reason.DELETE_CLAIMED, ROTATE, B)),
+        (wanted(looks=looks(gone=(B,))), Finding(Reason.OLD_KEY_GONE, ROTATE, B)),
+        (wanted(versions={2: C, 1: None}), Finding(Reason.VALUE_GONE, ROTATE, B)),
+    ],
+    ids=["no version", "not retiring", "path", "twice", "delete claimed", "gone", "value gone"],
+)  # fmt: skip
+def test_a_refusal_says_which_key_and_what_can_be_done(
+    observed: Snapshot, finding: Finding
+) -> None:
+    assert refused(plan(observed, NOW)) == finding
+
+
+def test_where_no_key_can_be_chosen_the_refusal_says_what_can_be_done() -> None:
+    assert choose(ledger()) == Finding(Reason.NO_OLDER_KEY, ROTATE)
+
+
 # What it leaves behind.
 
 

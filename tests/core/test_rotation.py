@@ -247,6 +247,14 @@ def test_a_failure_backs_off_and_says_when_it_is_tried_again() -> None:
     ).steps
 
 
+def test_a_failure_stays_while_something_else_keeps_it_from_being_tried_again() -> None:
+    """And that stop, unlike a back-off, ends at no time of its own."""
+    overdue = served(due_from=NOW - 40 * DAY)
+    for failure in (FAILURE, replace(FAILURE, next_try=NOW - HOUR)):
+        chosen = plan(snapshot(ledger(served=overdue, failure=failure, hold=HELD)), NOW)
+        assert (chosen.reason, chosen.steps, chosen.wake_at) == (Reason.HELD, (), None)
+
+
 @pytest.mark.parametrize(
     "demand",
     [None, Demand(NOW), Demand(NOW, compromised=True)],

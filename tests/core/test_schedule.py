@@ -263,10 +263,35 @@ def test_a_key_made_at_a_cron_time_is_not_due_at_once_without_a_least_age() -> N
     assert due(policy).at == MADE + DAY
 
 
-@pytest.mark.parametrize("expression", ["0 0 30 2 *", "61 * * * *", "0 3 * *", "@daily", "x"])
-def test_an_impossible_cron_expression_is_an_error_that_names_it(expression: str) -> None:
-    with pytest.raises(ValueError, match=r"cron"):
+@pytest.mark.parametrize(
+    ("expression", "error"),
+    [
+        ("0 0 30 2 *", "Bad day-of-month in cron '0 0 30 2 *'"),
+        ("0 0 */31 * mon#2", "cron '0 0 */31 * mon#2' never comes"),  # a first day of the month
+        ("61 * * * *", "Bad minute in cron '61 * * * *'"),
+        ("0 3 * *", "a cron expression has five fields: minute hour day month weekday"),
+        ("@daily", "a cron expression has five fields: minute hour day month weekday"),
+        ("x", "a cron expression has five fields: minute hour day month weekday"),
+    ],
+)
+def test_an_impossible_cron_expression_is_an_error_that_names_it(
+    expression: str, error: str
+) -> None:
+    with pytest.raises(ValueError) as raised:
         next_cron(cron(expression), MADE)
+    assert str(raised.value) == error
+    twice = f"cron '{expression}' does not come twice in fifty years"
+    for ask in (cron_sample, period, longest_gap):
+        with pytest.raises(ValueError) as raised:
+            ask(cron(expression))
+        assert str(raised.value) == (twice if "never" in error else error)
+
+
+def test_a_policy_with_neither_a_period_nor_a_cron_expression_is_an_error() -> None:
+    with pytest.raises(ValueError, match="five fields"):
+        next_cron(Policy(every=None, cron=None), MADE)
+    with pytest.raises(ValueError, match="five fields"):
+        longest_gap(Policy(every=None, cron=None))
 
 
 # --- offsets, backoff, expiry -----------------------------------------------------------------
@@ -292,6 +317,9 @@ def test_backoff_doubles_up_to_its_cap_and_is_spread_by_name() -> None:
         waits = {backoff(count, f"t{n}") for n in range(20)}
         assert len(waits) == 20
         assert all(full / 2 < wait <= full for wait in waits)
+    many = [backoff(1, f"t{n}") for n in range(500)]
+    assert min(many) < BACKOFF_BASE * 0.51
+    assert max(many) > BACKOFF_BASE * 0.99
 
 
 def test_a_key_is_expiring_with_less_left_than_grace_and_drain_deadline() -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from rotator.core.hand_edits import ValueSeen
-from rotator.core.ledger import ClaimKind, PutBack
+from rotator.core.ledger import ClaimKind, Hold, PutBack
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
 from rotator.core.retirement import Stage, standing
@@ -324,8 +324,8 @@ def test_a_known_key_put_back_a_second_time_within_one_period_is_served_but_cont
     held = after(observed, plan(observed, NOW))
     assert held.served is not None
     assert held.served.hash == B
-    assert held.hold is not None
-    assert held.hold.reason is Reason.CONTESTED
+    why = "known keys were put back twice within one period"
+    assert held.hold == Hold(Reason.CONTESTED, why, "rotator", NOW)
     later = NOW + 300 * DAY
     nexts = plan(snapshot(held, secret=seen(4, B), vault_now=later), later)
     assert (nexts.reason, nexts.steps) == (Reason.CONTESTED, ())
