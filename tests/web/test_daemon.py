@@ -7,8 +7,17 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
+import pytest
+
+from rotator.core.keys import CallerKey
+from rotator.daemon.serving import DaemonSource
+from rotator.errors import ServiceError, Transient
 from rotator.sandbox.faults import Fault, FaultKind
+from rotator.web import Vitals
+from tests.fakes.clock import FakeClock
 from tests.wiring.stand import CALM, DUE, Stand, eventually
 
 VAULT_AWAY = Fault(kind=FaultKind.ERROR, api="vault", path="*", status=503, count=None)
@@ -154,3 +163,62 @@ def test_elsewhere_than_on_loopback_the_page_has_to_be_asked_for(stand: Stand) -
         assert asked(port, "/")[0] == status
         assert asked(port, "/metrics")[0] == 200
         assert ended(process)[0] == 0
+
+
+class Life:
+    """A daemon of which only the life is asked for."""
+
+    def __init__(
+        self, *, age: float | None, broken: str | None = None, reached: bool = True
+    ) -> None:
+        self._age, self._broken, self._reached = age, broken, reached
+        self.config = SimpleNamespace(
+            daemon=SimpleNamespace(heartbeat=timedelta(seconds=30)),
+        )
+
+    def broken(self) -> str | None:
+        return self._broken
+
+    def heartbeat_age(self) -> float | None:
+        return self._age
+
+    def world(self) -> object | None:
+        return object() if self._reached else None
+
+
+@pytest.mark.parametrize(
+    ("life", "expected"),
+    [
+        (Life(age=None, reached=False), Vitals(None, ready=False)),
+        (Life(age=0.0, reached=False), Vitals(None, ready=False)),
+        (Life(age=119.0), Vitals(None, ready=True)),
+        (Life(age=121.0), Vitals("no heartbeat for 121 s", ready=True)),
+        (Life(age=1.0, broken="a worker's thread has died"),
+         Vitals("a worker's thread has died", ready=True)),
+    ],
+)  # fmt: skip
+def test_it_lives_as_long_as_its_heart_beats_and_no_thread_is_dead_or_wedged(
+    life: Life, expected: Vitals
+) -> None:
+    assert DaemonSource(life, FakeClock()).vitals() == expected  # type: ignore[arg-type]
+
+
+def test_the_end_of_the_management_key_is_kept_while_it_cannot_be_asked_for() -> None:
+    ends = datetime(2027, 1, 1, tzinfo=UTC)
+    answers: list[CallerKey | ServiceError] = [
+        CallerKey(is_management_key=True, expires_at=ends),
+        Transient("openrouter", "ask about the management key", "503"),
+    ]
+
+    def asked_about() -> CallerKey:
+        answer = answers.pop(0)
+        if isinstance(answer, ServiceError):
+            raise answer
+        return answer
+
+    world = SimpleNamespace(issuer=SimpleNamespace(whoami_management=asked_about))
+    source = DaemonSource(SimpleNamespace(world=lambda: world), FakeClock())  # type: ignore[arg-type]
+    for _ in range(2):
+        source.ask_about_key()
+        assert source._key_expires_at == ends
+    assert answers == []
