@@ -267,7 +267,8 @@ class Replica(Process):
         wake = report.wake_at
         if wake is not None and wake <= report.at:
             wake = report.at + timedelta(seconds=HEARTBEAT)
-        self.wakes[report.target] = wake
+        if any(each.name == report.target for each in self.targets):
+            self.wakes[report.target] = wake  # one that was let go is looked at by the resync
         if report.failure is not None and report.failure.reason is Reason.DEFECT:
             raise BrokenPromiseError(f"a plan would break a promise: {report.failure.detail}")
 
