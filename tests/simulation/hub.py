@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from tests.fakes.faults import Late
 
@@ -33,11 +33,26 @@ class Hub:
         self._queue: list[tuple[float, float, int, greenlet | Callable[[], None]]] = []
         self._ends = 0.0
         self._loop: greenlet | None = None
+        self._greenlets: list[greenlet] = []
         self._now = start
 
     def now(self) -> datetime:
         """Return the true time."""
         return self._now
+
+    def greenlet(self, run: Callable[[], None]) -> greenlet:
+        """Return a greenlet that waits to be woken, and that `end` ends."""
+        new = greenlet(run)
+        self._greenlets.append(new)
+        return new
+
+    def end(self) -> None:
+        """End every greenlet: one that still waits would keep its simulation in memory for ever."""
+        for each in self._greenlets:
+            if not each.dead:
+                each.throw(GreenletExit)
+        self._greenlets.clear()
+        self._queue.clear()
 
     def at(self, seconds: float, what: greenlet | Callable[[], None]) -> None:
         """Wake a greenlet, or call a function, after some seconds."""

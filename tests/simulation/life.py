@@ -16,7 +16,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast
 
-from greenlet import greenlet
 
 from rotator.core.lease import PublicState
 from rotator.core.ledger import Failure
@@ -133,7 +132,7 @@ class Replica(Process):
         self.reload_at = 0.0
         self.wakes: dict[str, datetime | None] = {}
         self.failures: dict[str, Failure] = {}
-        self.greenlet = greenlet(self.main)
+        self.greenlet = sim.hub.greenlet(self.main)
 
     def main(self) -> None:
         """Live, die, and start again, for ever."""
@@ -155,7 +154,7 @@ class Replica(Process):
             return
         world = self.aside({"read_ledger": "read_lease", "write_ledger": "write_lease"})
         self.leadership = Leadership(world, term, lambda: PublicState("simulated", "0" * 64))
-        self.sim.hub.at(self.sim.latency(), greenlet(self._keep_lease))
+        self.sim.hub.at(self.sim.latency(), self.sim.hub.greenlet(self._keep_lease))
 
     def leads(self) -> bool:
         return self.leadership is None or self.leadership.leads()
@@ -501,7 +500,7 @@ class Simulation:
             except ProcessDeath:
                 self.note(process.name, "died")
 
-        self.hub.at(0.0, greenlet(run))
+        self.hub.at(0.0, self.hub.greenlet(run))
         return process
 
     def ask(

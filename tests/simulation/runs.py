@@ -166,6 +166,8 @@ def lived(life: Scenario) -> tuple[Simulation, Exception | None]:
         sim.live()
     except Exception as error:  # noqa: BLE001 - a defect is a finding like a broken promise
         return sim, error
+    finally:
+        sim.hub.end()
     return sim, None
 
 
