@@ -27,6 +27,10 @@ WATCHDOG_PID = "WATCHDOG_PID"
 """The variable that says to which process the one before speaks; none means: to any."""
 
 
+_LONGEST_STATUS = 1000
+# Characters. A datagram has its limits, and the line may hold a name that stands in Vault.
+
+
 class Notifier:
     """Tells the service manager; where there is none, nothing. For one thread at a time.
 
@@ -65,7 +69,7 @@ class Notifier:
 
     def status(self, line: str) -> None:
         """Show people how we do, in one line; the same line is sent once."""
-        line = " ".join(line.split())
+        line = " ".join(line.split())[:_LONGEST_STATUS]
         if line != self._status:
             self._status = line
             self._send(f"STATUS={line}")
@@ -76,7 +80,7 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.settimeout(1.0)
-                sender.sendto(text.encode(), self._address)
+                sender.sendto(text.encode(errors="backslashreplace"), self._address)
         except OSError as error:
             if not self._failed:
                 _log.error("the service manager cannot be told: %s", error.strerror or error)

@@ -135,7 +135,7 @@ class Answers:
         trouble = self._source.vitals().trouble
         if trouble is None:
             return Answer(200, b"ok\n")
-        return Answer(503, f"{trouble}\n".encode())
+        return Answer(503, f"{trouble}\n".encode(errors="backslashreplace"))
 
     def _ready(self) -> Answer:
         if self._source.vitals().ready:

@@ -147,7 +147,8 @@ class Page:
 
     def render(self, content: Mapping[str, object]) -> bytes:
         """Return the template filled with what `content` returned."""
-        return self._template.render(content).encode()
+        # A name out of a document in Vault may hold halves of surrogate pairs, which UTF-8 has not.
+        return self._template.render(content).encode(errors="backslashreplace")
 
     def content(self, asked: Asked) -> dict[str, object]:
         """Return everything that the template shows."""

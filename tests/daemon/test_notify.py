@@ -64,6 +64,19 @@ def test_each_word_is_one_datagram_also_to_an_abstract_socket(
     manager.close()
 
 
+def test_a_status_that_is_no_text_or_long_is_told_all_the_same(
+    manager: Manager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}, SystemClock())
+    notifier.status("standing by for \udc80 " + "x" * 1_000_000)
+    notifier.ready()
+    told, ready = manager.lines()
+    assert told.startswith("STATUS=standing by for \\udc80 xxx")
+    assert len(told) < 2000
+    assert ready == "READY=1"
+    assert caplog.text == ""
+
+
 def test_without_a_service_manager_nothing_is_told_and_nothing_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

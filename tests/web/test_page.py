@@ -43,6 +43,15 @@ def names(page: Page) -> list[str]:
     return [each.text for each in page.all("span", "name") if each.text in NAMES]
 
 
+def test_what_is_no_text_takes_neither_the_page_nor_the_health_away(clock: FakeClock) -> None:
+    sample = fleet(3)
+    sample.whole = replace(sample.whole, role=Role.STANDBY, leader="\udc80 <b>")
+    assert "\\udc80 <b> acts" in shown(sample, clock).one("h1").text
+    sample.life = Vitals("\udc80 is wedged", ready=True)
+    answer = answers(sample, clock)(Request("GET", "/healthz"))
+    assert (answer.status, answer.body) == (503, b"\\udc80 is wedged\n")
+
+
 NAMES = {name_of(number) for number in range(1000)}
 
 
