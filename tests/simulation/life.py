@@ -16,7 +16,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast
 
-
 from rotator.core.lease import PublicState
 from rotator.core.ledger import Failure
 from rotator.core.marker import parse_marker
