@@ -17,6 +17,7 @@ from rotator.core.lease import PublicState
 from rotator.daemon.backoff import persist
 from rotator.daemon.duty import Duty
 from rotator.daemon.leading import Leading, Pulse
+from rotator.daemon.login import StayingLoggedIn
 from rotator.daemon.reload import Reloading
 from rotator.daemon.resyncing import Resyncing
 from rotator.daemon.schedule import Schedule
@@ -89,7 +90,8 @@ class Daemon:
         self._lease = self._new_duty("lease", self._leading.tick)
         self._leading.tick_soon = self._lease.ask
         self._duties = [self._start, self._resync, self._reload, self._question, self._sweep.duty]
-        self._duties += [self._pulse, self._lease]
+        self._token = self._new_duty("vault-token", StayingLoggedIn(shared).run)
+        self._duties += [self._pulse, self._lease, self._token]
         self._extra: list[tuple[str, float, Duty]] = []
         self._announced = False
         self._running = False
@@ -315,6 +317,7 @@ class Daemon:
             _log.warning("the clock was set by %+.0f s: every target is looked at again", step)
         for name in self._table.due(now, everything=stepped):
             self._turns.give(name)
+        self._token.ask()
         if self._shared.may_act():
             self._pulse.ask()
             self._ask_about_management_key(mono)

@@ -41,6 +41,19 @@ class Settable(SystemClock):
         return super().now() + self.step
 
 
+class Later(SystemClock):
+    """The system's clock, in which all of a sudden it is later."""
+
+    def __init__(self) -> None:
+        self.shift = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.shift
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.shift.total_seconds()
+
+
 def test_it_makes_first_keys_rotates_them_and_removes_the_old_ones(stand: Stand) -> None:
     stand.write(["a", "b"], policy=EVERY_SECOND)
     with running(stand):
@@ -84,6 +97,51 @@ def beats(daemon: Daemon, count: int) -> bool:
     if not seen or seen[-1] != beat_at:
         seen.append(beat_at)
     return len(seen) > count
+
+
+def test_the_vault_token_of_an_idle_daemon_is_renewed_with_a_heartbeat(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.write(policy=CALM)
+    stand.path.write_text(stand.path.read_text().replace('lease = "2s"', 'lease = "0s"'))
+    token = stand.sandbox.tokens.add_token(ttl=timedelta(hours=1))
+    monkeypatch.setenv("STAND_VAULT_TOKEN", token)
+    clock = Later()
+    with running(stand, clock) as daemon:
+        settled(daemon, "billing-api")
+        eventually(
+            lambda: any(e["event"] == "resync" for e in stand.events()), "the resync is over"
+        )
+        stand.sandbox.calls.reset()
+        eventually(lambda: beats(daemon, 3), "three more heartbeats")
+        assert stand.sandbox.calls.last() == []
+        clock.shift = timedelta(minutes=45)
+        eventually(lambda: stand.sandbox.calls.last() != [], "something is asked of Vault")
+        eventually(lambda: beats(daemon, 3), "three more heartbeats")
+    paths = [each.path for each in stand.sandbox.calls.last()]
+    assert [path.rsplit("/")[-1] for path in paths] == ["renew-self"]
+
+
+def test_a_token_that_is_not_to_be_had_is_told_of_once_and_looked_for_again(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.write(policy=CALM)
+    file = stand.folder / "token"
+    text = stand.path.read_text().replace('lease = "2s"', 'lease = "0s"')
+    stand.path.write_text(text.replace('{ env = "STAND_VAULT_TOKEN" }', f'{{ file = "{file}" }}'))
+    file.write_text(stand.sandbox.tokens.add_token(ttl=timedelta(hours=1)))
+    clock = Later()
+    with running(stand, clock) as daemon:
+        settled(daemon, "billing-api")
+        file.unlink()
+        clock.shift = timedelta(hours=2)
+        eventually(lambda: "there is no Vault token any more" in caplog.text, "it is told")
+        clock.shift = timedelta(hours=3)
+        eventually(lambda: beats(daemon, 3), "three more heartbeats")
+        file.write_text(stand.sandbox.tokens.add_token(ttl=timedelta(hours=1)))
+        clock.shift = timedelta(hours=4)
+        eventually(lambda: "Vault has let us in again" in caplog.text, "it is let in")
+    assert caplog.text.count("there is no Vault token any more") == 1
 
 
 def test_one_targets_failure_holds_up_no_other(stand: Stand) -> None:

@@ -54,7 +54,8 @@ class TokenKeeper:
     """Holds the one token of all threads: obtained, renewed and replaced by one of them at a time.
 
     There is no thread of its own: a token is renewed by the first call after two thirds of its
-    life, or a little before. A token that nobody uses may end; the next call then obtains another.
+    life, or a little before; the daemon's heartbeat counts as one. A token that nobody uses may
+    end; the next call then obtains another.
     """
 
     def __init__(
@@ -86,7 +87,8 @@ class TokenKeeper:
                 return self._obtain(held, attempts)
         stamp = self._login.stamp()
         changed = stamp != held.stamp and now >= self._reread_from
-        if not changed and (held.refresh_at is None or now < held.refresh_at):
+        due = held.refresh_at is not None and now >= held.refresh_at
+        if not changed and not due:
             return held
         # One thread renews; the others go on with the token, which still lives.
         if not self._lock.acquire(blocking=False):
@@ -94,7 +96,9 @@ class TokenKeeper:
         try:
             if self._held is not held:
                 return self._held or held
-            return self._reread(held, stamp) if changed else self._renew(held)
+            taken = self._reread(held, stamp) if changed else held
+            # A new credential that cannot be used must not keep the old token from being renewed.
+            return self._renew(held) if due and taken is held else taken
         finally:
             self._lock.release()
 

@@ -391,6 +391,22 @@ def test_a_token_file_that_was_written_anew_is_taken_up_before_the_old_token_is_
     assert used() == "old"
 
 
+def test_a_bad_credential_written_anew_does_not_keep_the_token_from_being_renewed(
+    vault: RawVault, tokens: Tokens, connect: Connect
+) -> None:
+    clock, stamp, secret_id = HandClock(), ["good"], ["secret"]
+    auth = AppRoleAuth(lambda: Secret("role"), lambda: Secret(secret_id[0]), stamp=lambda: stamp[0])
+    client = connect(vault.address, auth, clock=clock)
+    tokens.renewed = 3600
+    client.stay_logged_in()
+    stamp[0], secret_id[0] = "bad", ""
+    for _ in range(1000):
+        clock.seconds += 15  # the heartbeat, and no other call between
+        client.stay_logged_in()
+    assert tokens.issued == 1
+    assert tokens.count("renew-self") >= 4
+
+
 def test_a_file_that_was_touched_but_holds_the_same_token_changes_nothing(
     vault: RawVault, tokens: Tokens, connect: Connect
 ) -> None:
