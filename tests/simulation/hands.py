@@ -122,7 +122,7 @@ def _rollback(sim: Simulation, target: Target, rng: random.Random) -> bool:
 
 def _command(sim: Simulation, target: Target, what: str) -> None:
     if what == "retire":
-        sim.judge.may_retire.add(target.name)
+        sim.judge.may_retire[target.name] += 1
     commands: dict[str, Callable[[World], object]] = {
         "hold": lambda world: operate.hold(world, target, why="sim", by="somebody"),
         "release": lambda world: operate.release(world, target, by="somebody"),

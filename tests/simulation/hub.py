@@ -40,7 +40,7 @@ class Hub:
         """Return the true time."""
         return self._now
 
-    def greenlet(self, run: Callable[[], None]) -> greenlet:
+    def process(self, run: Callable[[], None]) -> greenlet:
         """Return a greenlet that waits to be woken, and that `end` ends."""
         new = greenlet(run)
         self._greenlets.append(new)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -96,7 +97,7 @@ class Judge(Promises):
         values: by path, the plaintexts that consumers were served, by hash.
         enabled_at: by hash, when a person last enabled the key.
         spent: by hash, when consumers last spent much, and what was left before.
-        may_retire: targets of which an operator asked that all old keys be retired.
+        may_retire: by target, how often operators asked that all old keys be retired.
         retired_by: hashes of the keys that were retired for that.
     """
 
@@ -123,7 +124,7 @@ class Judge(Promises):
         self.put_freely: set[str] = set()
         self.enabled_at: dict[str, datetime] = {}
         self.spent: dict[str, tuple[datetime, float | None]] = {}
-        self.may_retire: set[str] = set()
+        self.may_retire: Counter[str] = Counter()
         self.retired_by: set[str] = set()
         self._served_before: dict[str, datetime | None] = {}
         self._disabled_again: set[str] = set()
@@ -474,7 +475,7 @@ class Judge(Promises):
         if self.handing:
             return
         super()._written(path)
-        if self.may_retire and path.startswith(FakeLedgers.prefix):
+        if any(self.may_retire.values()) and path.startswith(FakeLedgers.prefix):
             self._note_retired(path.removeprefix(f"{FakeLedgers.prefix}targets/"))
         for target in self.targets:
             if target.secret.path == path:
@@ -485,8 +486,8 @@ class Judge(Promises):
         """Note which keys are retired for what an operator asked for once."""
         entries = (self.document(name) or {}).get("retiring") or ()
         retired = {each["hash"] for each in entries if each["why"] == Reason.RETIRED}
-        if name in self.may_retire and retired - self.retired_by:
-            self.may_retire.discard(name)
+        if self.may_retire[name] and retired - self.retired_by:
+            self.may_retire[name] -= 1
             self.retired_by |= retired
 
     def _excuse_recreated(self, target: Target) -> None:

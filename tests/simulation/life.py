@@ -131,7 +131,7 @@ class Replica(Process):
         self.reload_at = 0.0
         self.wakes: dict[str, datetime | None] = {}
         self.failures: dict[str, Failure] = {}
-        self.greenlet = sim.hub.greenlet(self.main)
+        self.greenlet = sim.hub.process(self.main)
 
     def main(self) -> None:
         """Live, die, and start again, for ever."""
@@ -153,7 +153,7 @@ class Replica(Process):
             return
         world = self.aside({"read_ledger": "read_lease", "write_ledger": "write_lease"})
         self.leadership = Leadership(world, term, lambda: PublicState("simulated", "0" * 64))
-        self.sim.hub.at(self.sim.latency(), self.sim.hub.greenlet(self._keep_lease))
+        self.sim.hub.at(self.sim.latency(), self.sim.hub.process(self._keep_lease))
 
     def leads(self) -> bool:
         return self.leadership is None or self.leadership.leads()
@@ -499,7 +499,7 @@ class Simulation:
             except ProcessDeath:
                 self.note(process.name, "died")
 
-        self.hub.at(0.0, self.hub.greenlet(run))
+        self.hub.at(0.0, self.hub.process(run))
         return process
 
     def ask(
