@@ -8,6 +8,7 @@ from datetime import datetime
 from rotator.cli.output import say
 from rotator.core.ledger import Failure
 from rotator.core.reasons import MEANING
+from rotator.core.request import Request
 from rotator.core.view import ClaimView, RetiringView, TargetView
 from rotator.core.words import in_future, moment, span
 
@@ -42,6 +43,8 @@ def _lines(seen: TargetView, now: datetime) -> Iterator[tuple[str, str]]:
         yield "held", f"by {seen.hold.by} since {moment(seen.hold.at)}: {seen.hold.why}"
     if seen.claim is not None:
         yield "changing", _changing(seen.claim, now)
+    if seen.request is not None:
+        yield "asked", _asked(seen.request)
     if seen.failure is not None:
         yield "failing", failing(seen.failure, seen.safe, now)
     for finding in seen.findings:
@@ -60,6 +63,17 @@ def _changing(claim: ClaimView, now: datetime) -> str:
     if claim.until <= now:
         return f"{begun}, interrupted. The next pass settles it."
     return f"{begun}. If that was interrupted, it is settled {in_future(claim.until, now)}."
+
+
+def _asked(request: Request) -> str:
+    """Say what a command asks for that was not answered yet."""
+    said, since = request.arguments, moment(request.at)
+    flags = {"--compromised": said.compromised, "--overwrite-foreign": said.overwrite_foreign}
+    words = [str(request.verb), *(flag for flag, given in flags.items() if given)]
+    words += [said.key] if said.key is not None else []
+    why = f": {said.why}" if said.why else ""
+    until = moment(request.until)
+    return f"{' '.join(words)} by {request.by} since {since}{why}. It stands until {until}."
 
 
 def failing(failure: Failure, safe: str, now: datetime) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rotator.core.ledger import Failure, Hold
+from rotator.core.request import Request
 from rotator.core.steps import Finding, Plan
 from rotator.core.view import ClaimView, RetiringView, ServedView, State, TargetView
 from rotator.core.words import moment
@@ -22,6 +23,7 @@ def target_document(seen: TargetView) -> dict[str, Any]:
         "retiring": [retiring_document(each) for each in seen.retiring],
         "hold": hold_document(seen.hold),
         "claim": claim_document(seen.claim),
+        "request": request_document(seen.request),
         "failure": failure_document(seen.failure),
         "safe": seen.safe,
         "findings": [finding_document(each) for each in seen.findings],
@@ -40,6 +42,7 @@ def unreachable_document(name: str, secret: str, why: str) -> dict[str, Any]:
         "retiring": [],
         "hold": None,
         "claim": None,
+        "request": None,
         "failure": {
             "reason": "unavailable",
             "detail": why,
@@ -92,6 +95,18 @@ def claim_document(claim: ClaimView | None) -> dict[str, Any] | None:
         "holder": claim.holder,
         "since": moment(claim.since),
         "until": moment(claim.until),
+    }
+
+
+def request_document(request: Request | None) -> dict[str, Any] | None:
+    """Return what a command asks for."""
+    if request is None:
+        return None
+    return {
+        "verb": str(request.verb),
+        "by": request.by,
+        "at": moment(request.at),
+        "until": moment(request.until),
     }
 
 

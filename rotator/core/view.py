@@ -9,6 +9,7 @@ from enum import StrEnum
 from rotator.core.ledger import ClaimKind, Failure, Hold, RetiringKey
 from rotator.core.reasons import Reason
 from rotator.core.removal import durations
+from rotator.core.request import Request
 from rotator.core.retirement import Stage, standing
 from rotator.core.rotation import due
 from rotator.core.snapshot import Snapshot
@@ -128,6 +129,7 @@ class TargetView:
         retiring: its predecessors.
         hold: what holds it, or None.
         claim: the change in progress, or None.
+        request: what a command asks the process that acts for, not answered yet, or None.
         failure: the last failure, or None after a success.
         safe: what consumers are served meanwhile, in one sentence, as far as that is known.
         findings: what a person should see.
@@ -143,6 +145,7 @@ class TargetView:
     retiring: tuple[RetiringView, ...]
     hold: Hold | None
     claim: ClaimView | None
+    request: Request | None
     failure: Failure | None
     safe: str
     findings: tuple[Finding, ...]
@@ -174,6 +177,7 @@ def view(snapshot: Snapshot, plan: Plan, now: datetime) -> TargetView:
         ),
         hold=book.hold if book is not None else None,
         claim=_claim(snapshot),
+        request=book.request if book is not None else None,
         failure=book.failure if book is not None else None,
         safe=_safe(snapshot, now),
         findings=plan.findings,

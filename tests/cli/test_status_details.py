@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from rotator.core.request import Arguments, Verb
+from rotator.engine.asking import Asking, Wish
 from rotator.sandbox.faults import Fault, FaultKind
+from rotator.wiring import connect
 from tests.wiring.stand import Stand
 
 
@@ -35,6 +40,35 @@ def test_a_failure_says_what_failed_since_when_and_when_it_is_tried_again(stand:
     assert "since 20" in told.stdout
     assert "The served key goes on working. Tried again in" in told.stdout
     assert stand.served("billing-api") == served
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "told"),
+    [
+        (Verb.HOLD, Arguments(why="look: \x1b[2J"), "hold by me@here since 20"),
+        (Verb.ROTATE, Arguments(compromised=True), "rotate --compromised by me@here since 20"),
+        (Verb.RETIRE, Arguments(key="ab" * 32), f"retire {'ab' * 32} by me@here since 20"),
+    ],
+)
+def test_a_request_that_is_not_answered_yet_is_shown(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, verb: Verb, arguments: Arguments, told: str
+) -> None:
+    stand.call("run", "--once")
+    for name, value in stand.environment.items():
+        monkeypatch.setenv(name, value)
+    services = connect(stand.config(), mode="rotate")
+    (target,), term = services.config.targets, services.config.daemon.lease
+    wish = Wish(verb, arguments, "me@here", 600.0)
+    assert Asking(services.world(), target, wish, term, lambda _: None).place_now()
+    services.close()
+    result = stand.call("status", "billing-api")
+    assert result.exit_code == 0
+    (line,) = [each for each in result.stdout.splitlines() if "asked" in each]
+    assert told in line
+    assert "\x1b" not in result.stdout
+    shown = stand.document("status")["targets"][0]["request"]
+    assert (shown["verb"], shown["by"]) == (verb, "me@here")
+    assert stand.call("run", "--once").exit_code == 0
 
 
 def test_a_name_that_is_no_target_is_wrong_usage(stand: Stand) -> None:
