@@ -7,7 +7,7 @@ verify, publish, promote. The old key is left alone by all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rotator.core.keys import IssuedKey, NewKey
 from rotator.core.ledger import Claim, ClaimKind, KeyTerms, RetiringKey, ServedKey
@@ -170,7 +170,7 @@ def _expiry(snapshot: Snapshot, now: datetime) -> datetime | None:
     life = snapshot.target.key.expires_in
     if life is None:
         return None
-    return (now + life).astimezone(UTC).replace(microsecond=0)
+    return (now + life).replace(microsecond=0)
 
 
 def claim_for(snapshot: Snapshot, kind: ClaimKind, reason: Reason, now: datetime) -> Claim:

@@ -13,8 +13,9 @@ from rotator.core.ledger import Ledger
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand, Snapshot
-from rotator.core.steps import NeedLook, NeedValue, Plan
+from rotator.core.steps import Finding, NeedLook, NeedValue, Plan
 from tests.core.builders import (
+    ABSENT,
     DAY,
     FOREIGN,
     HOUR,
@@ -104,3 +105,9 @@ def test_two_targets_that_serve_one_key_are_told_of() -> None:
     book = ledger(served=BY_HAND)
     twice = adopting(book, served_by={A: frozenset({"billing", "search"})})
     assert [each.reason for each in of(twice).findings] == [Reason.SERVED_TWICE]
+
+
+def test_where_nothing_is_served_there_is_nothing_to_adopt() -> None:
+    chosen = of(adopting(ledger(served=None), secret=seen(3, value=ABSENT)))
+    assert (chosen.reason, chosen.steps) == (Reason.NOTHING_TO_ADOPT, ())
+    assert chosen.findings == (Finding(Reason.NOTHING_TO_ADOPT),)

@@ -90,6 +90,10 @@ def test_while_a_live_claim_stands_nothing_is_done_until_it_expires() -> None:
     chosen = plan(snapshot(ledger=seen_ledger, secret=seen(4)), NOW)
     assert chosen.reason is Reason.CLAIMED
     assert (chosen.steps, chosen.needs) == ((), ())
+    rollback = LedgerSeen(7, NOW - MINUTE, ledger(pending=claim(ClaimKind.ROLLBACK)))
+    assert plan(snapshot(ledger=rollback), NOW).findings == (
+        Finding(Reason.CLAIMED, "rollback claimed by replica-2", B),
+    )
     assert chosen.wake_at is not None
     assert 4 * MINUTE <= chosen.wake_at - NOW <= 5 * MINUTE
 

@@ -240,6 +240,7 @@ def test_a_failure_backs_off_and_says_when_it_is_tried_again() -> None:
     chosen = plan(due(ledger=LedgerSeen(7, NOW, failed)), NOW)
     assert (chosen.reason, chosen.steps) == (Reason.BACKING_OFF, ())
     assert chosen.wake_at == FAILURE.next_try
+    assert chosen.findings == (Finding(Reason.BACKING_OFF, "no answer"),)
     asked = due(ledger=LedgerSeen(7, NOW, failed), demand=Demand(NOW))
     assert plan(asked, NOW).steps
     assert plan(

@@ -514,6 +514,7 @@ def test_a_death_is_believed_only_if_the_key_itself_is_refused_too(why: Reason) 
 def test_if_the_key_still_works_the_management_key_belongs_to_another_account(why: Reason) -> None:
     chosen = plan(dead(why, served_works=True), NOW)
     assert (chosen.reason, chosen.steps) == (Reason.WRONG_ACCOUNT, ())
+    assert chosen.findings == (Finding(Reason.WRONG_ACCOUNT, "", A, attention=True),)
     assert chosen.findings[0].attention
 
 
@@ -528,6 +529,8 @@ def test_many_dead_at_once_stop_everything(why: Reason) -> None:
     others = frozenset({"t1", "t2", "t3"})
     chosen = plan(dead(why, dead=others), NOW)
     assert (chosen.reason, chosen.steps) == (Reason.TOO_MANY_DEAD, ())
+    crowd = Finding(Reason.TOO_MANY_DEAD, "4 dead, 3 are believed.", attention=True)
+    assert crowd in chosen.findings
     assert chosen.findings[0].attention
     assert plan(dead(why, dead=frozenset({"t1", "t2"})), NOW).steps
     assert plan(dead(why, dead=frozenset({"t1", "t2", "billing"})), NOW).steps
@@ -651,3 +654,15 @@ def test_a_key_that_says_it_was_made_in_the_future_is_due_a_period_from_now() ->
     book = created(plan(without_ledger(secret=seen(3, A), looks=looks(future)), NOW)).ledger
     assert book.served is not None
     assert (book.served.minted_at, book.served.due_from) == (NOW, NOW)
+
+
+def test_a_deleted_key_put_back_is_the_served_one_among_several_that_were_deleted() -> None:
+    book = ledger(deleted=(quarantined(C), quarantined(B)))
+    observed = snapshot(book, secret=seen(4, B), looks=looks(gone=(B,)))
+    chosen = plan(observed, NOW)
+    assert chosen.reason is Reason.PUT_BACK
+    back = after(observed, chosen).served
+    assert back is not None
+    assert back.hash == B
+    nobodys = snapshot(book, secret=seen(4, NOBODYS), looks=looks(gone=(NOBODYS,)))
+    assert plan(nobodys, NOW).reason is Reason.FOREIGN_VALUE
