@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 
 from rotator.cli import exits
-from rotator.cli.output import document, say, warn
+from rotator.cli.output import counted, document, say, warn
 
 
-@click.group()
+@click.group(short_help="Verify the files of an audit trail.")
 def audit() -> None:
     """Work with audit trails."""
 
 
-@audit.command()
+@audit.command(short_help="Verify the hash chains, and that every intent has an outcome.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--head",
@@ -70,6 +70,6 @@ def verify(
             say(f"{tear.where}: {tear.length} bytes cut short by a crash; no sign of tampering")
         for intent in report.open:
             say(f"{intent.where}: {intent.op} had begun when the trail ends")
-        verdict = "holds" if report.ok else f"{len(report.problems)} problems"
-        say(f"{report.lines} lines, {len(report.chains)} chains: {verdict}")
+        verdict = "holds" if report.ok else counted(len(report.problems), "problem")
+        say(f"{counted(report.lines, 'line')}, {counted(len(report.chains), 'chain')}: {verdict}")
     click.get_current_context().exit(exits.DONE if report.ok else exits.FAILURE)

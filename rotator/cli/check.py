@@ -7,16 +7,19 @@ import click
 from rotator.cli import exits
 from rotator.cli.checks import Result, service_checks
 from rotator.cli.common import pass_session, services_for
-from rotator.cli.output import document, say
+from rotator.cli.output import counted, document, say
 from rotator.cli.root import Session
 
 
-@click.command()
+@click.command(short_help="Try the configuration, both services and our rights in Vault.")
 @click.option("--offline", is_flag=True, help="The configuration file alone; nothing is sent.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @pass_session
 def check(session: Session, *, offline: bool, as_json: bool) -> None:
     """Check the configuration, and reachability and rights of both services. Changes nothing.
+
+    Below each check that fails stands what to do. Exit code: 0 nothing failed; 1 a check
+    failed; 2 the configuration cannot be used; 3 only the management key is refused.
 
     \b
     Examples:
@@ -25,7 +28,7 @@ def check(session: Session, *, offline: bool, as_json: bool) -> None:
     """  # noqa: D301 - click's mark, not an escape
     config = session.config(logs="critical")
     count = len(config.targets)
-    results = [Result("configuration", True, f"{config.source}: {count} targets")]
+    results = [Result("configuration", True, f"{config.source}: {counted(count, 'target')}")]
     results += [Result("configuration", True, each, warning=True) for each in config.warnings]
     if not offline:
         with services_for(config, "check") as services:

@@ -28,6 +28,9 @@ from rotator.wiring import Services, connect
 
 T = TypeVar("T")
 
+_FEW = 10
+"""So many names of targets fit into a message."""
+
 pass_session = click.make_pass_decorator(Session)
 """Gives a command what the root's options say."""
 
@@ -110,7 +113,11 @@ def named_targets(config: Config, names: Iterable[str]) -> tuple[Target, ...]:
     found: dict[str, Target] = {}
     for name in names:
         if name not in known:
-            told = f"{config.source} has no target {name!r}; {closest(name, known)}"
+            hint = closest(name, known)
+            if not hint and known:
+                few = ", ".join(known) if len(known) <= _FEW else ""
+                hint = f"it has {few}" if few else f"`rotator status` lists its {len(known)}"
+            told = f"{config.source} has no target {name!r}; {hint}"
             raise click.UsageError(told.rstrip("; "))
         found[name] = known[name]
     return tuple(found.values())

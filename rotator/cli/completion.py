@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 from rotator.cli.output import is_terminal
 
 
-@click.command()
+@click.command(short_help="Print tab completion for bash, zsh or fish.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script of a shell; targets' names come from the configuration.

@@ -51,7 +51,7 @@ def _why(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     return words
 
 
-@click.command()
+@click.command(short_help="Stop the schedule of a target until it is released.")
 @click.argument("name", shell_complete=complete_target)
 @click.option(
     "--why", required=True, callback=_why, help="Stands beside the hold wherever it is shown."
@@ -71,7 +71,7 @@ def hold(session: Session, *, name: str, why: str, timeout: float | None) -> Non
     _end(outcome, f"{name} is held: {why}")
 
 
-@click.command()
+@click.command(short_help="End a hold, and forget past failures.")
 @click.argument("name", shell_complete=complete_target)
 @timeout_option
 @pass_session
@@ -118,7 +118,7 @@ def _end(outcome: Outcome, done: str) -> None:
     click.get_current_context().exit(exits.FAILURE)
 
 
-@click.command()
+@click.command(short_help="Disable old keys of a target now, used or not.")
 @click.argument("name", shell_complete=complete_target)
 @click.argument("key", metavar="[HASH]", required=False)
 @timeout_option
@@ -132,6 +132,9 @@ def retire(
     Consumers that still use them fail from then on. The served key is never touched.
     HASH is a retiring key's hash as `rotator status --json` shows it, or the beginning of
     one; without it all old keys of the target are retired.
+
+    Exit code: 0 they are disabled, or there were none; 1 failed; 3 one is not disabled yet, and
+    the daemon, or the next pass, does it.
 
     \b
     Examples:
@@ -214,10 +217,10 @@ def _tell(name: str, keys: tuple[str, ...], disabled: tuple[str, ...]) -> None:
     if not keys:
         say(f"{name} has no old key that is still enabled")
     for key in keys:
-        say(f"{name}: {key} {'is disabled' if key in disabled else 'is retired'}")
+        say(f"{name}: {key} {'is disabled' if key in disabled else 'is to be disabled next'}")
 
 
-@click.command()
+@click.command(short_help="Take a key that people made under management as it is.")
 @click.argument("name", shell_complete=complete_target)
 @timeout_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
@@ -229,6 +232,8 @@ def adopt(session: Session, *, name: str, timeout: float | None, as_json: bool) 
     value that no key explained with the account once more, and has a key that is overdue
     for its age wait for its next turn. Where the value is still no key of the account, it
     says what the target waits for.
+
+    Exit code: 0 it is under management; 1 failed; 3 the value is no key of the account.
 
     \b
     Examples:

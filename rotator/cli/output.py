@@ -32,6 +32,11 @@ def say(text: str = "") -> None:
     click.echo(safe(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts: "1 target", "2 targets"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def warn(text: str) -> None:
     """Print one line on standard error, escaped."""
     click.echo(f"rotator: {safe(text)}", err=True)

@@ -25,7 +25,7 @@ from rotator.engine.outcomes import Outcome, UnknownKey, Verdict, served_before,
 from rotator.engine.world import World
 
 
-@click.command()
+@click.command(short_help="Serve the previous key again.")
 @click.argument("name", shell_complete=complete_target)
 @click.argument("key", metavar="[HASH]", required=False)
 @timeout_option
@@ -41,6 +41,8 @@ def rollback(
     The newer key retires with a full grace period, and the schedule starts afresh.
     HASH is a retiring key's hash as `rotator status --json` shows it, or the beginning of
     one; without it the key that was served last is taken.
+
+    Exit code: 0 it is served; 1 failed, or not done in time; 3 a person is needed.
 
     \b
     Examples:

@@ -24,29 +24,45 @@ from rotator.errors import (
     ConfigurationError,
     InvariantViolation,
     RotatorError,
+    Transient,
     Unauthorised,
 )
 
 DEFAULT_CONFIG = "/etc/rotator/config.toml"
 
-COMMANDS = {
-    "run": "run:run",
-    "rotate": "rotate:rotate",
-    "rollback": "rollback:rollback",
-    "plan": "status:plan",
-    "status": "status:status",
-    "check": "check:check",
-    "hold": "operator:hold",
-    "release": "operator:release",
-    "retire": "operator:retire",
-    "adopt": "operator:adopt",
-    "audit": "audit:audit",
-    "vault-policy": "vault_policy:vault_policy",
-    "demo": "demo.command:demo",
-    "sandbox": "sandbox:sandbox",
-    "completion": "completion:completion",
+GROUPS = {
+    "Set up and run": {
+        "check": "check:check",
+        "vault-policy": "vault_policy:vault_policy",
+        "run": "run:run",
+    },
+    "Look (changes nothing)": {
+        "status": "status:status",
+        "plan": "status:plan",
+        "audit": "audit:audit",
+    },
+    "Act on keys": {
+        "rotate": "rotate:rotate",
+        "rollback": "rollback:rollback",
+        "retire": "operator:retire",
+        "adopt": "operator:adopt",
+        "hold": "operator:hold",
+        "release": "operator:release",
+    },
+    "Try it without accounts": {
+        "demo": "demo.command:demo",
+        "sandbox": "sandbox:sandbox",
+    },
+    "For the shell": {
+        "completion": "completion:completion",
+    },
 }
-"""Every command of this release, with the module and name that hold it."""
+"""Every command of this release, as the help shows them, with the module and name of each."""
+
+COMMANDS = {name: where for group in GROUPS.values() for name, where in group.items()}
+"""The same without the groups."""
+
+_OF_THE_ROOT = frozenset({"--config", "--log-level"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +129,18 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"rotator.cli.{module}"), name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, group by group, with one column for all."""
+        widest = max(map(len, COMMANDS))
+        for title, names in GROUPS.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                if command is not None:
+                    rows.append((name.ljust(widest), command.get_short_help_str()))
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -126,12 +154,34 @@ class Commands(click.Group):
         """Run the command, and turn our own errors into one line and an exit code."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name not in _OF_THE_ROOT:
+                raise
+            told = f"{error.option_name} stands before the command: rotator {error.option_name} ..."
+            raise click.UsageError(told, error.ctx) from None
         except RotatorError as error:
-            ctx.exit(tell(error))
+            ctx.exit(tell(error, _where(ctx, error)))
 
 
-def tell(error: RotatorError) -> int:
-    """Print an error as its lines, and return the exit code that it means."""
+def _where(ctx: click.Context, error: RotatorError) -> str:
+    """Return where a service that did not answer was looked for, and what to do; or ""."""
+    if not isinstance(error, Transient) or not isinstance(ctx.obj, Session):
+        return ""
+    try:
+        config = ctx.obj.load()
+    except ConfigurationError:
+        return ""
+    urls = {"vault": config.vault.address, "openrouter": config.openrouter.base_url}
+    return f" (at {urls[error.service]}; `rotator check` tries each part)"
+
+
+def tell(error: RotatorError, where: str = "") -> int:
+    """Print an error as its lines, and return the exit code that it means.
+
+    Args:
+        error: what happened.
+        where: what to add to the line of a service's error.
+    """
     if isinstance(error, ConfigurationError):
         for problem in error.problems:
             warn(problem)
@@ -142,7 +192,7 @@ def tell(error: RotatorError) -> int:
     if isinstance(error, AuditUnavailable):
         warn(f"the audit trail cannot be written, so nothing is done: {error}")
         return exits.FAILURE
-    warn(str(error))
+    warn(f"{error}{where}")
     refused = isinstance(error, Unauthorised) and error.service == "openrouter"
     return exits.ATTENTION if refused else exits.FAILURE
 
@@ -172,15 +222,17 @@ def cli(ctx: click.Context, path: Path, log_level: str | None) -> None:
     """Keep OpenRouter API keys young, and always serve a working one from HashiCorp Vault.
 
     \b
-    Exit codes: 0 done or nothing to do, 1 something failed, 2 wrong usage or
-    configuration, 3 something needs attention.
-
-    \b
     Examples:
+      rotator demo                       watch it work, without accounts
       rotator check                      is everything set up?
       rotator plan                       what would be done, when and why
       rotator run                        the daemon, in the foreground
       rotator rotate billing-api         replace one key now
+
+    \b
+    Exit codes: 0 done, or nothing to do; 1 something failed; 2 wrong usage or
+    configuration; 3 something needs a person (`rotator status` says what).
+    `rotator COMMAND --help` explains a command.
     """  # noqa: D301 - click's mark, not an escape
     ctx.obj = Session(path, log_level)
 

@@ -28,7 +28,7 @@ from rotator.engine.outcomes import Outcome, Verdict, served_before
 from rotator.engine.world import World
 
 
-@click.command()
+@click.command(short_help="Replace keys now; return when the new key is served.")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=complete_target)
 @click.option("--all", "everything", is_flag=True, help="Every target that nobody holds.")
 @click.option(
@@ -58,8 +58,11 @@ def rotate(
 
     Beside a daemon, the daemon rotates and this waits for it. Without one it is done here:
     it waits while another process changes the target, and tries again until it is done
-    or the time is up. At the end the secret is read once more: exit code 0 means that Vault
-    serves the very key whose hash is printed.
+    or the time is up.
+
+    Exit code 0: Vault serves the very key whose hash is printed (the secret is read once more
+    for that), or a hold left the target of --all alone. 1: not done in time, or failed; the old
+    key is still served. 3: a person is needed, such as for a foreign value.
 
     \b
     Examples:

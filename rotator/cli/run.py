@@ -11,7 +11,7 @@ import click
 from rotator.cli import exits
 from rotator.cli.common import Interrupt, pass_session, services_for
 from rotator.cli.documents import failure_document, target_document, unreachable_document
-from rotator.cli.output import document, say, warn
+from rotator.cli.output import counted, document, say, warn
 from rotator.cli.root import Session
 from rotator.config import Config
 from rotator.core.view import State, TargetView, view
@@ -22,7 +22,7 @@ from rotator.engine.world import World
 _log = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(short_help="Run the daemon, or with --once one pass (for cron and CI).")
 @click.option("--once", is_flag=True, help="One pass over everything that is due now, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print a JSON document.")
 @pass_session
@@ -30,6 +30,9 @@ def run(session: Session, *, once: bool, as_json: bool) -> None:
     """Run the daemon in the foreground; SIGTERM and SIGINT finish the step in hand and stop.
 
     SIGHUP reads the configuration again, SIGUSR1 rotates every target once.
+
+    Exit code of --once: 0 all is well, or held; 1 something failed; 3 a target needs a person.
+    The daemon ends with 0 when a signal has stopped it in good order.
 
     \b
     Examples:
@@ -145,6 +148,6 @@ def _tell(reports: list[Report], states: list[State], listing_failed: str | None
         done = deeds(report) or "nothing done"
         why = f": {report.failure.detail}" if report.failure is not None else ""
         say(f"{report.target}: {state}, {done}{why}")
-    say(f"{len(reports)} targets, {quiet} with nothing to do")
+    say(f"{counted(len(reports), 'target')}, {quiet} with nothing to do")
     if listing_failed is not None:
         warn(f"the account could not be listed: {listing_failed}")

@@ -44,7 +44,7 @@ field = "OPENROUTER_API_KEY"
 """
 
 
-@click.command()
+@click.command(short_help="Serve a simulated OpenRouter and Vault on this machine.")
 @click.option("--openrouter-port", type=click.IntRange(0, 65535), default=0, show_default="free")
 @click.option("--vault-port", type=click.IntRange(0, 65535), default=0, show_default="free")
 def sandbox(*, openrouter_port: int, vault_port: int) -> None:

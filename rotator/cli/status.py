@@ -22,7 +22,7 @@ from rotator.cli.common import (
 from rotator.cli.details import failing, print_details
 from rotator.cli.documents import plan_document, target_document, unreachable_document
 from rotator.cli.leader import leader_document, leader_of, print_leader
-from rotator.cli.output import document, is_terminal, say, table
+from rotator.cli.output import counted, document, is_terminal, say, table
 from rotator.cli.root import Session, tell
 from rotator.config import Config
 from rotator.core.lease import LeaseSeen
@@ -162,7 +162,7 @@ def _refused(row: Row) -> bool:
     return refused and failure is not None and failure.detail.startswith("openrouter")
 
 
-@click.command()
+@click.command(short_help="Show each target: its key, when it is due, what is wrong.")
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_target)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @click.option("--all", "everything", is_flag=True, help=_EVERYTHING)
@@ -174,6 +174,9 @@ def status(session: Session, *, names: tuple[str, ...], as_json: bool, everythin
     for, and a failure with its cause and when it is tried again.
 
     Reads ledgers and metadata in Vault, no value of a secret, and asks OpenRouter nothing.
+
+    Exit code: 0 all is well, or held; 1 a target fails, or Vault cannot be read; 3 a target
+    needs a person. The columns are explained in docs/operations.md.
 
     \b
     Examples:
@@ -252,7 +255,7 @@ def _summary(found: list[Row], shown: list[Row]) -> None:
     left = len(found) - len(shown)
     more = f" ({left} of them not shown: --all shows them)" if left else ""
     say()
-    say(f"{len(found)} targets: {told}{more}" if found else "no targets")
+    say(f"{counted(len(found), 'target')}: {told}{more}" if found else "no targets")
 
 
 def _notes(found: list[Row], now: datetime, *, everything: bool) -> None:
@@ -275,7 +278,7 @@ def _notes(found: list[Row], now: datetime, *, everything: bool) -> None:
         say(f"... and {len(notes) - most} more: --all shows them")
 
 
-@click.command()
+@click.command(short_help="Show what would be done, when and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @click.option("--all", "everything", is_flag=True, help=_EVERYTHING)
 @pass_session
@@ -283,7 +286,9 @@ def plan(session: Session, *, as_json: bool, everything: bool) -> None:
     """Show what would be done, when and why. Changes nothing.
 
     The same planner decides as in the daemon. Reads no value of a secret: where one was
-    changed by another hand, it says so.
+    changed by another hand, it says so. A word in brackets is a reason of docs/reasons.md.
+
+    Exit codes are those of `rotator status`.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ from rotator.errors import ConfigurationError
 from rotator.wiring.rights import Right, needed
 
 
-@click.command("vault-policy")
+@click.command("vault-policy", short_help="Print the least Vault policy for the configuration.")
 @click.option("--read-only", is_flag=True, help="Only what `status` and `plan` need.")
 @click.option(
     "--mount",

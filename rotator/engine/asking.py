@@ -260,7 +260,7 @@ class Asking:
         elif book.pending is not None:
             self._say(f"waiting: {book.pending.kind} by {book.pending.holder} is under way")
         else:
-            self._say(f"waiting for {self._holder or 'the process that acts'}")
+            self._say(f"waiting for {self._holder or 'the daemon'}")
         return None
 
     def _withdraw(self, request: Request, why: Ending) -> Asked:

@@ -208,3 +208,11 @@ def test_a_command_whose_standard_streams_are_closed_does_its_work(stand: Stand)
     assert closed.returncode == 0
     assert stand.served() != old
     assert redirected(stand, ">&-", "status").stderr == ""
+
+
+def test_the_root_s_help_shows_each_command_once_and_no_text_is_cut() -> None:
+    shown = CliRunner().invoke(cli, ["--help"], terminal_width=80).stdout
+    listed = shown.partition("Set up and run:")[2]
+    names = re.findall(r"^  (\S+) +\S.*\.$", listed, re.MULTILINE)
+    assert names == list(COMMANDS)
+    assert "..." not in listed

@@ -36,3 +36,22 @@ def test_a_file_that_has_a_mistake_is_told_without_how_to_name_another(stand: St
     result = stand.call("status")
     assert result.exit_code == 2
     assert "--config" not in result.stderr
+
+
+def test_a_target_that_nothing_is_like_is_answered_with_those_that_there_are(stand: Stand) -> None:
+    result = stand.call("rotate", "xyzzy")
+    assert result.exit_code == 2
+    assert "has no target 'xyzzy'; it has billing-api" in result.stderr
+
+
+def test_an_option_of_the_root_behind_the_command_is_told_where_it_stands(stand: Stand) -> None:
+    result = stand.call("status", "--config", "other.toml")
+    assert result.exit_code == 2
+    assert "--config stands before the command: rotator --config ..." in result.stderr
+
+
+def test_a_vault_that_is_not_there_is_told_with_where_it_was_looked_for(stand: Stand) -> None:
+    stand.write(vault="http://127.0.0.1:1")
+    result = stand.call("status")
+    assert result.exit_code == 1
+    assert "(at http://127.0.0.1:1; `rotator check` tries each part)" in result.stderr

@@ -66,7 +66,7 @@ class _Asked:
                 signal.signal(number, handler)
 
 
-@click.command()
+@click.command(short_help="Watch whole rotations here, in half a minute.")
 @click.option(
     "--seconds",
     type=click.IntRange(5, 600),
