@@ -93,15 +93,18 @@ def expires_at(seen: LeaseSeen, own_term: timedelta) -> datetime | None:
     """Return until when the lease is held, by Vault's clock, or None where nobody holds it.
 
     A document that is not understood, such as a newer version's, counts as held for our
-    own term: then it is overwritten, since somebody has to act.
+    own term: then it is overwritten, since somebody has to act. One that was written in
+    Vault's future, by more than a term, is nobody's: Vault's clock was set back since, and a
+    holder that lives would have renewed it. The servers of one Vault may differ by less.
     """
-    if seen.renewed_at is None:
+    if seen.renewed_at is None or (seen.lease is None and not seen.unreadable):
         return None
-    if seen.lease is None:
-        return seen.renewed_at + own_term if seen.unreadable else None
-    if seen.lease.released:
+    if seen.lease is not None and seen.lease.released:
         return None
-    return seen.renewed_at + min(seen.lease.term, LONGEST_TERM)
+    term = min(seen.lease.term, LONGEST_TERM) if seen.lease is not None else own_term
+    if seen.renewed_at - seen.vault_now > term + VAULT_SECOND:
+        return None
+    return seen.renewed_at + term
 
 
 def is_live(seen: LeaseSeen, own_term: timedelta) -> bool:

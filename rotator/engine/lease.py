@@ -29,6 +29,7 @@ DOCUMENT = "lease"
 
 _SHORTEST_WAIT = 0.2
 _LONGEST_RETRY = 5.0
+_TRIES = 2
 
 
 def read_lease(ledgers: LedgerStore) -> LeaseSeen:
@@ -74,6 +75,7 @@ class Leadership:
         self._lock = threading.Lock()
         self._until: float | None = None
         self._seen: LeaseSeen | None = None
+        self._given_up = False
 
     def leads(self) -> bool:
         """Tell whether this process may begin new work now.
@@ -84,7 +86,9 @@ class Leadership:
         if not self._term:
             return True
         with self._lock:
-            return self._until is not None and self._clock.monotonic() < self._until
+            if self._given_up or self._until is None:
+                return False
+            return self._clock.monotonic() < self._until
 
     def seen(self) -> LeaseSeen | None:
         """Return the lease as last read or written, or None."""
@@ -114,13 +118,15 @@ class Leadership:
         """Read or write once each; nothing is returned where that has settled nothing."""
         known = self.seen()
         ours = known is not None and standing(known, self._holder, self._term) is Standing.OURS
-        if known is None or not ours:
+        if known is None or not ours or not self.leads():
             known = read_lease(self._ledgers)
             with self._lock:
                 self._seen = known
             if standing(known, self._holder, self._term) is Standing.ANOTHERS:
                 self._gone()
                 return look_again_after(known, self._term)
+        if self._given_up:
+            return self._term / PARTS
         if self._write(known, released=False):
             return self._term / PARTS
         with self._lock:
@@ -129,7 +135,8 @@ class Leadership:
 
     def _write(self, known: LeaseSeen, *, released: bool) -> bool:
         """Write the lease as ours on the version that was read; False where that was refused."""
-        before = known.lease
+        # One of ours that had run out is held anew: others may have acted in between.
+        before = known.lease if released or self.leads() else None
         ours = before is not None and standing(known, self._holder, self._term) is Standing.OURS
         acquired_at = before.acquired_at if before is not None and ours else known.vault_now
         lease = Lease(self._holder, acquired_at, self._term, released, self._state())
@@ -153,14 +160,23 @@ class Leadership:
             self._until = None
 
     def release(self) -> None:
-        """Give the lease up, so that another process takes it at once; best effort."""
-        known = self.seen()
+        """Give the lease up, so that another process takes it at once; best effort.
+
+        It is not taken again by a `tick` that is under way in another thread, and given up
+        also where that one has written it a moment before.
+        """
+        known, led = self.seen(), self.leads()
+        self._given_up = True
         self._gone()
-        if not self._term or known is None:
-            return
-        if standing(known, self._holder, self._term) is not Standing.OURS:
+        if not self._term or (known is None and not led):
             return
         try:
-            self._write(known, released=True)
+            for _ in range(_TRIES):
+                known = known or read_lease(self._ledgers)
+                if standing(known, self._holder, self._term) is not Standing.OURS:
+                    return
+                if self._write(known, released=True):
+                    return
+                known = None
         except ServiceError as error:
             log.warning("the lease could not be given up, and runs out: %s", error)

@@ -46,6 +46,24 @@ def test_a_lease_is_anothers_until_it_is_one_term_old(age: timedelta, whose: Sta
     assert standing(lease(age), "one", TERM) is Standing.OURS
 
 
+@pytest.mark.parametrize(
+    ("ahead", "whose"),
+    [
+        (TERM, Standing.ANOTHERS),
+        (TERM + SECOND, Standing.ANOTHERS),
+        (TERM + 2 * SECOND, Standing.FREE),
+        (HOUR, Standing.FREE),
+        (1000 * HOUR, Standing.FREE),
+    ],
+)
+def test_one_that_was_written_in_vaults_future_is_believed_for_a_term_only(
+    ahead: timedelta, whose: Standing
+) -> None:
+    assert standing(lease(-ahead), "two", TERM) is whose
+    odd = LeaseSeen(9, NOW + ahead, None, NOW, unreadable=True)
+    assert standing(odd, "two", TERM) is whose
+
+
 def test_one_that_was_given_up_is_nobodys_not_even_its_last_holders() -> None:
     for holder in ("one", "two"):
         assert standing(lease(SECOND, released=True), holder, TERM) is Standing.FREE

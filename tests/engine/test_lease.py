@@ -105,6 +105,74 @@ def test_a_lease_given_up_in_good_order_is_free_at_once() -> None:
     assert two.leads()
 
 
+def test_one_given_up_while_a_renewal_is_under_way_stays_given_up() -> None:
+    lab = Lab()
+    rival, two = silent(lab, "one"), replica(lab, "two")
+    one = Leadership(rival.world, TERM, lambda: STATE)
+    one.tick()
+
+    def stop(service: str, name: str, acts: bool) -> None:
+        del service, name
+        if acts:
+            rival.faults.before_each = lambda *_: None
+            one.release()
+
+    rival.faults.before_each = stop
+    pass_time(lab, 20)
+    one.tick()
+    one.tick()
+    assert not one.leads()
+    two.tick()
+    assert two.leads()
+
+
+def test_one_whose_last_renewal_is_not_known_of_is_given_up_all_the_same() -> None:
+    lab = Lab()
+    rival, two = silent(lab, "one"), replica(lab, "two")
+    one = Leadership(rival.world, TERM, lambda: STATE)
+    one.tick()
+    rival.faults.choose = lambda _, name, __: Kind.UNSETTLED if name == "write_ledger" else None
+    pass_time(lab, 20)
+    one.tick()
+    rival.faults.choose = lambda *_: None
+    one.release()
+    two.tick()
+    assert two.leads()
+
+
+def test_one_that_was_written_anew_while_it_is_given_up_is_given_up_in_that_version() -> None:
+    lab = Lab()
+    rival, two = silent(lab, "one"), replica(lab, "two")
+    one = Leadership(rival.world, TERM, lambda: STATE)
+    one.tick()
+
+    def late(service: str, name: str, acts: bool) -> None:
+        del service, name
+        if acts:
+            rival.faults.before_each = lambda *_: None
+            lab.vault.put("state/lease", lab.vault.current("state/lease") or {})
+
+    rival.faults.before_each = late
+    one.release()
+    two.tick()
+    assert two.leads()
+
+
+def test_a_leader_whose_lease_had_run_out_holds_it_anew_and_not_still() -> None:
+    lab = Lab()
+    rival = silent(lab, "one")
+    one = Leadership(rival.world, TERM, lambda: STATE)
+    one.tick()
+    first = read_lease(lab.world.ledgers).lease
+    pass_time(lab, 90)  # paused: commands may have acted by themselves meanwhile
+    one.tick()
+    again = read_lease(lab.world.ledgers).lease
+    assert one.leads()
+    assert first is not None
+    assert again is not None
+    assert again.acquired_at > first.acquired_at
+
+
 def test_a_leader_that_cannot_renew_begins_nothing_once_its_lease_would_have_run_out() -> None:
     lab = Lab()
     rival = silent(lab, "one")
