@@ -83,7 +83,7 @@ def follow_value(snapshot: Snapshot, now: datetime) -> Plan | None:
     """Plan what follows where the secret has another version than the ledger last saw."""
     book = snapshot.book
     explained = _explained_foreign(snapshot)
-    if not snapshot.target.configured or not (_moved(snapshot) or explained):
+    if not snapshot.target.configured or not (has_moved(snapshot) or explained):
         return None
     if not snapshot.may_read_values:
         finding = Finding(Reason.CHANGED_NOT_READ, f"Version {snapshot.secret.version}.")
@@ -120,8 +120,11 @@ def follow_value(snapshot: Snapshot, now: datetime) -> Plan | None:
     return _foreign(snapshot, now)
 
 
-def _moved(snapshot: Snapshot) -> bool:
-    """Tell whether the secret moved, or vanished under a value that was served."""
+def has_moved(snapshot: Snapshot) -> bool:
+    """Tell whether the secret moved, or vanished under a value that was served.
+
+    Only for a target that has a ledger.
+    """
     book = snapshot.book
     if not snapshot.secret.live:
         return book.served is not None or book.foreign is not None

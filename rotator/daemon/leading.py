@@ -95,7 +95,7 @@ class Leading:
                 # Others may have acted until now, also where this process never noticed it.
                 self._since = since
                 _log.warning("this process holds the lease and acts")
-                self._shared.world.fleet.forget_index()
+                self._shared.world.fleet.unfill()
                 self._take_role(Role.UNKNOWN)
             self._take_role(Role.ACTING)
         else:

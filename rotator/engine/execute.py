@@ -56,6 +56,9 @@ from rotator.events import Phase, Result, StepSettled
 _REMOVALS = frozenset({ClaimKind.DISABLE, ClaimKind.DELETE})
 _WRITES_TO_PROVIDER = _REMOVALS | {ClaimKind.ROTATE}
 
+_LOOK_AGAIN = timedelta(seconds=15)
+_NAMED = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -175,8 +178,8 @@ def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
         raise StepFailed(Reason.STOPPING, quiet=True)
     if not world.leads():
         raise StepFailed(Reason.STANDING_BY, quiet=True)
-    if step.claim.kind in _REMOVALS and not world.fleet.filled():
-        raise StepFailed(Reason.INDEX_EMPTY)
+    if step.claim.kind in _REMOVALS:
+        _assert_others_known(hand)
     enables = any(isinstance(each, Enable) for each in plan.steps)
     if step.claim.kind in _WRITES_TO_PROVIDER or enables:
         _obtain_place(hand, urgent=plan.urgent)
@@ -187,6 +190,21 @@ def _make_claim(hand: Hand, step: MakeClaim, plan: Plan) -> None:
     claim = replace(step.claim, started_at=world.clock.now())
     change_ledger(hand, edits.TakeClaim(claim))
     hand.claim, hand.claimed_at = claim, started
+
+
+def _assert_others_known(hand: Hand) -> None:
+    """Refuse to remove a key while another target may serve it unknown to this process.
+
+    Raises:
+        StepFailed: nothing failed here; the target's turn comes later.
+    """
+    unseen = hand.world.fleet.unseen(but=hand.snapshot.target.name)
+    if unseen == frozenset():
+        return
+    some = ", ".join(sorted(unseen)[:_NAMED]) if unseen else ""
+    detail = f"{len(unseen)} of them, such as {some}" if unseen else ""
+    after = min(_LOOK_AGAIN, hand.world.limits.claim_timeout / 4).total_seconds()
+    raise StepFailed(Reason.INDEX_EMPTY, detail, retry_after=after, quiet=True)
 
 
 def _obtain_place(hand: Hand, *, urgent: bool) -> None:

@@ -34,5 +34,6 @@ def fill_index(
         served = book.served if book is not None else None
         world.fleet.serves(target.name, served.hash if served is not None else None)
 
+    targets = tuple(targets)
     spread(read, targets)
-    world.fleet.fill()
+    world.fleet.fill(target.name for target in targets)

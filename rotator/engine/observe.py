@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from rotator.core.codec import Undecodable, decode_ledger
+from rotator.core.ledger import Ledger
 from rotator.core.reasons import Reason
+from rotator.core.served import has_moved
 from rotator.core.snapshot import (
     Demand,
     Draft,
@@ -31,7 +33,7 @@ from rotator.core.steps import (
 )
 from rotator.core.target import SecretRef, Target
 from rotator.engine.world import World, ledger_name
-from rotator.errors import Refused
+from rotator.errors import Refused, ServiceError
 from rotator.ports import LedgerRecord, SecretVersion
 from rotator.secret import Secret, SecretFields
 
@@ -60,8 +62,12 @@ def observe(
         ServiceError: a read failed.
     """
     record = world.ledgers.read(ledger_name(target.name))
-    metadata = world.secrets.metadata(target.secret.path)
     ledger = ledger_seen(record)
+    try:
+        metadata = world.secrets.metadata(target.secret.path)
+    except ServiceError as error:
+        _note_unread(world, target, ledger.ledger, error)
+        raise
     snapshot = Snapshot(
         target=target,
         identity=world.identity,
@@ -80,10 +86,33 @@ def observe(
 
 
 def note_served(world: World, snapshot: Snapshot) -> None:
-    """Keep the process's index of served hashes up to date."""
-    book = snapshot.ledger.ledger
-    if snapshot.target.configured and book is not None:
-        world.fleet.serves(snapshot.target.name, book.served.hash if book.served else None)
+    """Keep the process's index of served hashes up to date.
+
+    The ledger tells it, once it is seen to have followed the secret; without a ledger, the
+    value does.
+    """
+    if not snapshot.target.configured:
+        return
+    name, book, value = snapshot.target.name, snapshot.ledger.ledger, snapshot.secret.value
+    if book is not None:
+        served = book.served.hash if book.served else None
+        moved = book.secret != snapshot.target.secret or has_moved(snapshot)
+        world.fleet.serves(name, served, sure=not moved)
+    elif value is not None:
+        world.fleet.serves(name, value.sha256)
+    elif not snapshot.secret.live:
+        world.fleet.serves(name, None)
+
+
+def _note_unread(world: World, target: Target, book: Ledger | None, error: ServiceError) -> None:
+    """Note what a ledger says is served where the secret itself could not be read.
+
+    A definite refusal may last for ever, and shall not keep the old keys of all other
+    targets; anything else passes, and is waited for.
+    """
+    if target.configured:
+        served = book.served.hash if book is not None and book.served is not None else None
+        world.fleet.serves(target.name, served, sure=isinstance(error, Refused))
 
 
 def ledger_seen(record: LedgerRecord) -> LedgerSeen:
@@ -139,13 +168,18 @@ def workspaces_of(snapshot: Snapshot) -> frozenset[str]:
 def read_value(world: World, observation: Observation) -> None:
     """Read the target's secret with its value."""
     snapshot = observation.snapshot
-    read = world.secrets.read(snapshot.target.secret.path)
+    try:
+        read = world.secrets.read(snapshot.target.secret.path)
+    except ServiceError as error:
+        _note_unread(world, snapshot.target, snapshot.ledger.ledger, error)
+        raise
     observation.value = secret_of(read.fields, snapshot.target.secret)
     observation.snapshot = replace(
         snapshot,
         vault_now=max(snapshot.vault_now, read.vault_time),
         secret=secret_seen(read, snapshot.target.secret),
     )
+    note_served(world, observation.snapshot)
 
 
 def secret_of(fields: SecretFields | None, secret: SecretRef) -> Secret | None:

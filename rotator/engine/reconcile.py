@@ -40,7 +40,7 @@ _LOOKS = 12
 
 _REOBSERVATIONS = 3
 
-_PUT_OFF = frozenset({Reason.STOPPING, Reason.STANDING_BY, Reason.PAUSED})
+_PUT_OFF = frozenset({Reason.STOPPING, Reason.STANDING_BY, Reason.PAUSED, Reason.INDEX_EMPTY})
 """Why a plan is left for later without anything having failed."""
 
 

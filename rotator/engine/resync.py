@@ -17,7 +17,13 @@ from rotator.core.marker import parse_marker
 from rotator.core.snapshot import Demand, Listing
 from rotator.core.target import Policy, Target
 from rotator.engine.acting import append
-from rotator.engine.observe import Observation, ledger_seen, observe, workspaces_of
+from rotator.engine.observe import (
+    Observation,
+    ledger_seen,
+    observe,
+    read_value,
+    workspaces_of,
+)
 from rotator.engine.reconcile import Report, cause_of, reconcile
 from rotator.engine.world import World, ledger_name
 from rotator.errors import AuditUnavailable, ServiceError, Transient, Unauthorised
@@ -76,16 +82,20 @@ def resync(
     """
     seen: dict[str, Observation] = {}
     failures = earlier or {}
+    term = world.fleet.term()
 
     def look_at(target: Target) -> Report:
         try:
-            seen[target.name] = observe(world, target, demand=demand(target))
+            seen[target.name] = observation = observe(world, target, demand=demand(target))
+            if observation.snapshot.ledger.trouble is not None and observation.snapshot.secret.live:
+                # It stands still, yet what it serves must be known to all the others.
+                read_value(world, observation)
         except (ServiceError, AuditUnavailable) as error:
             log.error("target %s: %s", target.name, error)
         return Report(target.name, world.clock.now(), None, None)
 
     list(spread(look_at, targets))
-    world.fleet.fill()
+    world.fleet.fill((target.name for target in targets), term)
     listing, failed = _list(world, tuple(seen.values()))
     if listing is not None:
         world.fleet.begin_resync(_dead(tuple(seen.values()), listing))
@@ -109,7 +119,11 @@ def resync(
             earlier=failures.get(target.name),
         )
 
-    reports = tuple(spread(work, (*targets, *extra)))
+    # Of some it is not known yet what they serve; what they tell keeps keys of the others.
+    unseen = world.fleet.unseen() or frozenset()
+    first = tuple(spread(work, (each for each in targets if each.name in unseen)))
+    rest = (each for each in (*targets, *extra) if each.name not in unseen)
+    reports = (*first, *spread(work, rest))
     if listing is None:
         return ResyncReport(reports, failed)
     return _told(world, reports, listing, targets)

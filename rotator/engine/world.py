@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -27,11 +27,22 @@ class Fleet:
         self._dead: set[str] = set()
         self._refused: str | None = None
         self._reported: set[tuple[str, str, str | None]] = set()
-        self._filled = False
+        self._term = 0
+        self._configured: frozenset[str] | None = None
+        self._seen: set[str] = set()
 
-    def serves(self, target: str, key_hash: str | None) -> None:
-        """Note which key a configured target serves, or that it serves none."""
+    def serves(self, target: str, key_hash: str | None, *, sure: bool = True) -> None:
+        """Note which key a configured target serves, or that it serves none.
+
+        Args:
+            target: its name.
+            key_hash: the key's hash, or None.
+            sure: False where this is only what was served when it was last written down,
+                and something else may stand in the secret by now.
+        """
         with self._lock:
+            if sure:
+                self._seen.add(target)
             if self._served.get(target) == key_hash:
                 return
             self._index = None
@@ -46,29 +57,50 @@ class Fleet:
                 self._served[target] = key_hash
                 self._targets[key_hash] = self._targets.get(key_hash, frozenset()) | {target}
 
-    def filled(self) -> bool:
-        """Tell whether every configured target was looked at once; until then nothing is disabled."""
-        with self._lock:
-            return self._filled
+    def unseen(self, but: str = "") -> frozenset[str] | None:
+        """Return the configured targets of which it is not known what they serve.
 
-    def fill(self) -> None:
-        """Note that every configured target was looked at."""
+        None means that no full comparison has looked at them yet. Until it is known of all
+        but the named one, nothing is disabled or deleted.
+        """
         with self._lock:
-            self._filled = True
+            if self._configured is None:
+                return None
+            return self._configured - self._seen - {but}
+
+    def filled(self) -> bool:
+        """Tell whether it is known of every configured target what it serves."""
+        return self.unseen() == frozenset()
+
+    def term(self) -> int:
+        """Return what `fill` is told, so that nothing counts that was read before an `unfill`."""
+        with self._lock:
+            return self._term
+
+    def fill(self, targets: Iterable[str], term: int | None = None) -> None:
+        """Note that it was tried to look at every configured target.
+
+        Args:
+            targets: their names.
+            term: as it was before the first was looked at; an older one changes nothing.
+        """
+        with self._lock:
+            if term in (None, self._term):
+                self._configured = frozenset(targets)
 
     def unfill(self) -> None:
-        """Note that a configured target may not have been looked at yet, as after a reload."""
-        with self._lock:
-            self._filled = False
+        """Note that all targets must be looked at anew: others may have acted, or places changed.
 
-    def forget_index(self) -> None:
-        """Note that another process may have acted: the targets must be looked at anew."""
+        What is known so far stays until then.
+        """
         with self._lock:
-            self._filled = False
+            self._term += 1
+            self._configured = None
+            self._seen.clear()
 
     def forget(self, target: str) -> None:
         """Drop a target that is configured no more."""
-        self.serves(target, None)
+        self.serves(target, None, sure=False)
 
     def served_by(self) -> Mapping[str, frozenset[str]]:
         """Return the targets that serve each hash, as last known.
