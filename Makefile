@@ -14,7 +14,7 @@ SEED    ?=
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test homes simulate pairs soak chaos bench lint format servers lock clean
+.PHONY: help venv demo test homes simulate pairs soak chaos coverage mutants bench lint format servers lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ soak: venv  ## twenty targets under load, every fault path, twenty take-overs, t
 
 chaos: venv  ## kill the daemon for MINUTES beside a real Vault; MODE=raft kills the leader of three
 	$(BIN)/python -m tests.chaos $(MINUTES) $(MODE) $(SEED)
+
+coverage: venv  ## run the tests and count what they reach: core and engine whole, 95 % of everything
+	@tests/coverage $(ARGS)
+
+mutants: venv  ## change core and engine piece by piece; ARGS="rotator/core/plan.py" for some of it
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 bench: venv  ## time status, plan and the status page over a thousand targets
 	$(BIN)/python bench/status_calls.py $(ARGS)

@@ -85,3 +85,13 @@ def test_help_describes_every_make_target() -> None:
         check=True,
     ).stdout
     assert re.findall(r"^  make (\S+) +\S", shown, flags=re.MULTILINE) == declared[1].split()
+
+
+def test_no_line_is_left_out_where_the_lines_are_counted_that_tests_reach() -> None:
+    report = pyproject()["tool"]["coverage"]["report"]
+    assert report["exclude_lines"] == []
+    assert not {"exclude_also", "omit", "partial_branches", "partial_also"} & set(report)
+    assert "omit" not in pyproject()["tool"]["coverage"]["run"]
+    word = re.compile(r"pragma:\s*no\s*(cover|branch)", re.IGNORECASE)
+    sources = (ROOT / "rotator").rglob("*.py")
+    assert [each for each in sources if word.search(each.read_text(encoding="utf-8"))] == []

@@ -34,7 +34,6 @@ class Edit(Protocol):
 
     def apply(self, ledger: Ledger) -> Ledger:
         """Return the changed ledger."""
-        ...
 
 
 def retire(served: ServedKey, secret: SecretRef, *, since: datetime, why: Reason) -> RetiringKey:

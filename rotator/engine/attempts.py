@@ -71,7 +71,6 @@ class Attempt(Protocol):
         Returns:
             The pass's report, and the outcome once there is one.
         """
-        ...
 
 
 def until(attempt: Attempt, limit: float, tell: Callable[[str], None]) -> Outcome:
