@@ -32,7 +32,7 @@ SHRUNK_AT_ONCE = 2
 MOST_FAILURES = 200
 """After as many failures a run ends early."""
 
-ENOUGH_FOR_ALL = 2000
+ENOUGH_FOR_ALL = 10_000
 """From as many seeds on, a cell of the table that stays empty is a failure of the run."""
 
 _LINES = 60

@@ -15,11 +15,14 @@ import pytest
 from rotator.core import plan as planning
 from tests.engine.planted import BUGS
 from tests.engine.promises import BrokenPromiseError
-from tests.simulation.runs import Totals, lived, run
+from tests.simulation.runs import ENOUGH_FOR_ALL, Totals, lived, run
 from tests.simulation.scenario import CELLS, CONDITIONS, scenario
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 2000
+
+FEW = 10
+"""Cells that chance may leave empty in so few lives; one of some 570 has about five hits."""
 
 DIGESTS = """
 import logging
@@ -47,19 +50,19 @@ def test_lives_are_full_of_calls_rotations_and_faults(totals: Totals) -> None:
     assert totals.struck / totals.seeds >= 2
 
 
-def test_every_fault_befalls_every_step_that_it_can_befall(totals: Totals) -> None:
-    assert not totals.empty()
+def test_two_thousand_lives_leave_hardly_a_fault_of_a_step_to_longer_runs(totals: Totals) -> None:
+    assert len(totals.empty()) <= FEW
 
 
 def test_a_run_fails_where_a_seed_failed_or_enough_seeds_left_a_cell_empty() -> None:
-    full = Totals(seeds=SEEDS)
+    full = Totals(seeds=ENOUGH_FOR_ALL)
     full.hits.update(CELLS)
     full.conditions.update(what for _, what in CONDITIONS)
     assert full.passed()
     full.failures.append("seed 7: a promise was broken")
     assert not full.passed()
-    assert not Totals(seeds=SEEDS).passed()
-    assert Totals(seeds=SEEDS - 1).passed()
+    assert not Totals(seeds=ENOUGH_FOR_ALL).passed()
+    assert Totals(seeds=ENOUGH_FOR_ALL - 1).passed()
 
 
 def test_one_seed_gives_one_history_whatever_the_hash_seed() -> None:
