@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from rotator.cli import exits
+from rotator.cli.output import leave_standard_output
 from rotator.cli.root import DEFAULT_CONFIG, Session
 from rotator.config import Config, load
 from rotator.config.text import closest
@@ -24,7 +25,7 @@ from rotator.core.target import Target
 from rotator.engine.index import fill_index
 from rotator.engine.world import World
 from rotator.errors import ConfigurationError
-from rotator.wiring import Services, connect
+from rotator.wiring import READ_ONLY, Services, connect
 
 T = TypeVar("T")
 
@@ -76,6 +77,7 @@ def services_for(
     Raises:
         ConfigurationError, AuditUnavailable: as `rotator.wiring.connect`.
     """
+    leave_standard_output(config.audit.path is None and mode not in READ_ONLY)
     services = connect(config, mode=mode, stopping=stopping)
     try:
         yield services

@@ -27,9 +27,23 @@ def safe(text: object) -> str:
     )
 
 
+class _Lines:
+    """Where lines for people go. Not the context's, which threads of a command do not have."""
+
+    aside = False
+
+
+def leave_standard_output(to_the_audit_trail: bool) -> None:  # noqa: FBT001 - one of two ways
+    """Print lines for people on standard error, where the audit trail is standard output.
+
+    What reads the trail there takes each line for JSON. A JSON document still comes last.
+    """
+    _Lines.aside = to_the_audit_trail
+
+
 def say(text: str = "") -> None:
     """Print one line of result, escaped."""
-    click.echo(safe(text))
+    click.echo(safe(text), err=_Lines.aside)
 
 
 def counted(number: int, noun: str) -> str:

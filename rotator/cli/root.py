@@ -16,7 +16,7 @@ import click
 
 from rotator import __version__
 from rotator.cli import exits
-from rotator.cli.output import warn
+from rotator.cli.output import leave_standard_output, warn
 from rotator.config import Config, load
 from rotator.config.text import closest
 from rotator.errors import (
@@ -234,6 +234,7 @@ def cli(ctx: click.Context, path: Path, log_level: str | None) -> None:
     configuration; 3 something needs a person (`rotator status` says what).
     `rotator COMMAND --help` explains a command.
     """  # noqa: D301 - click's mark, not an escape
+    leave_standard_output(False)
     ctx.obj = Session(path, log_level)
 
 

@@ -109,3 +109,28 @@ def test_a_due_target_shows_its_steps(stand: Stand) -> None:
 @pytest.mark.parametrize("word", [*State, *Stage])
 def test_every_state_and_stage_is_named(word: str) -> None:
     assert f"`{word}`" in PAGE.read_text()
+
+
+def test_with_the_trail_on_standard_output_each_line_there_is_json(stand: Stand) -> None:
+    stand.write(audit="-")
+    told = []
+    for words in (
+        ("run", "--once"),
+        ("hold", "billing-api", "--why", "look"),
+        ("release", "billing-api"),
+        ("rotate", "billing-api"),
+        ("rollback", "billing-api"),
+        ("adopt", "billing-api"),
+        ("retire", "billing-api"),
+    ):
+        result = stand.run(*words)
+        assert result.returncode == 0, result.stderr
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert {"process.start"} <= {line["event"] for line in lines}
+        told.append(result.stderr)
+    assert "billing-api: ok" in told[0]
+    assert "billing-api is held: look" in told[1]
+    assert " -> " in told[3]
+    result = stand.run("status", "billing-api")
+    assert result.stdout.startswith("billing-api: ok")
+    assert result.stderr == ""
