@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 _IN_TIME = 0.9
 # A tick that is wanted later than this share of the interval is left to the interval.
 
+_LONGEST_NAME = 100
+# Characters of a name that is told; whoever may write the pulse may write anything there.
+
 
 class TakeRole(Protocol):
     """Is told whether this process acts."""
@@ -127,6 +130,7 @@ class Pulse:
         self._table = table
         self._turns = turns
         self._given: dict[Open, int] = {}
+        self._strays: frozenset[Open] = frozenset()
 
     def run(self) -> None:
         """Give each target with an open request its turn, and strike what is not open any more."""
@@ -134,15 +138,16 @@ class Pulse:
             return
         world = self._shared.acting()
         try:
-            named = read_pulse(world.ledgers).requests
+            named = frozenset(read_pulse(world.ledgers).requests)
         except ServiceError as error:
             _log.warning("the requests could not be looked for: %s", error)
             return
-        done = frozenset(each for each in named if self._is_over(each))
-        for each in named:
-            if each not in done:
-                self._given.setdefault(each, self._turns.desk.looks(each.target))
-                self._turns.give(each.target)
+        strays = frozenset(each for each in named if self._table.turn(each.target) is None)
+        self._tell(strays)
+        done = strays | {each for each in named - strays if self._is_over(each)}
+        for each in named - done:
+            self._given.setdefault(each, self._turns.desk.looks(each.target))
+            self._turns.give(each.target)
         self._given = {each: count for each, count in self._given.items() if each in named}
         if not done:
             return
@@ -151,11 +156,19 @@ class Pulse:
         except ServiceError as error:
             _log.warning("answered requests are still named in the pulse: %s", error)
 
+    def _tell(self, strays: frozenset[Open]) -> None:
+        """Log requests for targets that are none of ours, in one line, once."""
+        if strays and strays != self._strays:
+            first = min(each.target for each in strays)[:_LONGEST_NAME]
+            _log.warning(
+                "target %s: a request for it, and it is not configured (%d like that)",
+                first,
+                len(strays),
+            )
+        self._strays = strays
+
     def _is_over(self, each: Open) -> bool:
-        """Tell whether a request was answered or withdrawn, or its target is none of ours."""
-        if self._table.turn(each.target) is None:
-            _log.warning("target %s: a request for it, and it is not configured", each.target)
-            return True
+        """Tell whether a request was answered or withdrawn."""
         desk, given = self._turns.desk, self._given.get(each)
         looked = given is not None and desk.looks(each.target) > given
         return looked and desk.open_request(each.target) != each.id

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from rotator.core.lease import Open
 from rotator.core.request import Arguments, Verb
 from rotator.daemon import Daemon
 from rotator.daemon.shared import Role
 from rotator.engine.asking import Asking, Wish
+from rotator.engine.pulse import name_in_pulse, read_pulse
 from tests.daemon.living import running, settled
 from tests.wiring.stand import CALM, Stand, eventually
 
@@ -76,3 +80,21 @@ def test_a_request_that_the_pulse_does_not_name_is_found_by_the_next_resync(stan
         eventually(lambda: stand.served() != before, "it is rotated")
     done = [each for each in stand.events() if each["event"] == "operator.command"]
     assert [each["by"] for each in done] == ["me@here"]
+
+
+def test_a_pulse_full_of_names_that_nobody_configured_is_told_of_in_one_line_and_emptied(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.write(policy=CALM)
+    with running(stand) as daemon:
+        settled(daemon, "billing-api")
+        world = daemon.world()
+        assert world is not None
+        many = tuple(Open(f"nobody-{number}", "ab") for number in range(3000))
+        name_in_pulse(world.ledgers, world.clock, many)
+        eventually(lambda: read_pulse(world.ledgers).requests == (), "they are struck")
+    lines = [each for each in caplog.messages if "not configured" in each]
+    assert len(lines) <= 2
+    assert all(len(line) < 500 for line in lines)
+    assert "nobody-0" in lines[0]
+    assert "3000" in lines[0]
