@@ -125,6 +125,35 @@ def test_the_job_takes_the_place_of_the_daemon_and_is_as_hardened(
         assert job["containers"][0][key] == daemon["containers"][0][key]
 
 
+@pytest.mark.parametrize("components", [(), ("cronjob",)])
+def test_what_concerns_the_pods_selects_them_and_no_others(
+    kubectl: Path, deploy: Path, components: tuple[str, ...]
+) -> None:
+    documents = built(kubectl, with_components(deploy, *components))
+    if components:
+        pod = one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    else:
+        pod = one(documents, "Deployment")["spec"]["template"]
+    selectors = [one(documents, "NetworkPolicy")["spec"]["podSelector"]]
+    selectors += [
+        each["spec"].get("selector", {})
+        for each in documents
+        if each["kind"] == "PodDisruptionBudget"
+    ]
+    for selector in selectors:
+        # Without labels a budget selects no pod, and a policy every pod of a namespace.
+        assert selector.get("matchLabels")
+        assert selector["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_a_job_that_hangs_is_ended_before_it_keeps_all_others_from_beginning(
+    kubectl: Path, deploy: Path
+) -> None:
+    job = one(built(kubectl, with_components(deploy, "cronjob")), "CronJob")["spec"]
+    assert job["concurrencyPolicy"] == "Forbid"
+    assert job["jobTemplate"]["spec"]["activeDeadlineSeconds"] <= 3600
+
+
 def test_the_service_monitor_finds_the_service_and_its_port(kubectl: Path, deploy: Path) -> None:
     documents = built(kubectl, with_components(deploy, "servicemonitor"))
     service, monitor = one(documents, "Service"), one(documents, "ServiceMonitor")
