@@ -62,9 +62,10 @@ coverage: venv  ## run the tests and count what they reach: core and engine whol
 mutants: venv  ## change core and engine piece by piece; ARGS="rotator/core/plan.py" for some of it
 	$(BIN)/python -m tests.mutation $(ARGS)
 
-bench: venv  ## time status, plan and the status page over a thousand targets
+bench: venv  ## time status, plan, the status page, the start and an idle minute, a thousand targets
 	$(BIN)/python bench/status_calls.py $(ARGS)
 	$(BIN)/python bench/status_page.py
+	$(BIN)/python bench/daemon.py
 
 lint: venv  ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
