@@ -232,8 +232,7 @@ def _scheduled(policy: Policy, name: str, due_from: datetime) -> tuple[datetime,
 def _longest_cron_gap(policy: Policy) -> timedelta:
     """Return the longest time between rotations of a cron policy, but for `min_age`."""
     gaps = list(pairwise(cron_sample(policy)))
-    weekly = replace(policy, blackouts=())
-    longest = max(opens_at(weekly, later + policy.jitter) - earlier for earlier, later in gaps)
+    longest = max(opens_at(policy, later + policy.jitter) - earlier for earlier, later in gaps)
     dense = _midnight_gaps(policy.cron or "", policy.timezone)
     if policy.blackouts or dense:
         plain = max(later - earlier for earlier, later in (*gaps, *dense))

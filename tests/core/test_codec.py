@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from rotator.core.codec import Undecodable, decode_ledger, encode_ledger
+from rotator.core.codec import Undecodable, _decoder, decode_ledger, encode_ledger
+from rotator.core.durations import LONGEST
 from rotator.core.ledger import SCHEMA, ClaimKind, Ledger, PutBack
 from tests.core.builders import (
     FAILURE,
@@ -27,6 +28,13 @@ from tests.core.builders import (
     retiring,
 )
 from tests.core.strategies import ledgers
+
+
+@pytest.fixture(autouse=True)
+def _decoders_made_anew() -> None:
+    """They are made once in a process, and these tests are about how they are made."""
+    _decoder.cache_clear()
+
 
 FULL = ledger(
     pending=claim(ClaimKind.DISABLE),
@@ -199,3 +207,28 @@ def test_what_no_plan_could_reckon_with_is_refused(place: tuple[Any, ...], value
     within[place[-1]] = value
     with pytest.raises(Undecodable, match=str(place[-1])):
         decode_ledger(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("policy.grace", 0.0),
+        ("policy.grace", LONGEST.total_seconds()),
+        ("served.secret_version", 0),
+        ("served.secret_version", 2**53),
+    ],
+)
+def test_the_least_and_the_most_of_each_kind_are_read(path: str, value: Any) -> None:
+    document = changed(path, value)
+    assert encode_ledger(decode_ledger(document)) == document
+
+
+def test_a_refusal_names_what_is_too_much_and_too_little_and_stops_at_two_hundred() -> None:
+    document = {**encode_ledger(FULL), "b": 1, "a": 1}
+    del document["served"]
+    with pytest.raises(Undecodable) as raised:
+        decode_ledger(document)
+    assert str(raised.value) == "ledger lacks or adds: a, b, served"
+    with pytest.raises(Undecodable) as raised:
+        decode_ledger({**encode_ledger(FULL), "x" * 5000: 1})
+    assert str(raised.value) == "ledger lacks or adds: " + "x" * 200

@@ -364,8 +364,9 @@ def test_the_answer_to_a_request_that_was_withdrawn_or_replaced_changes_nothing(
 
 
 def test_a_request_leaves_the_answer_to_the_last_one_to_be_read() -> None:
-    book = ledger(answer=ANSWER)
-    assert hand_edits.Ask(replace(REQUEST, id="0815")).apply(book).answer == ANSWER
+    asked = replace(REQUEST, id="0815")
+    book = hand_edits.Ask(asked).apply(ledger(answer=ANSWER))
+    assert (book.request, book.answer) == (asked, ANSWER)
 
 
 def test_a_command_withdraws_its_own_request_only() -> None:

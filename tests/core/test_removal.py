@@ -199,7 +199,7 @@ def test_a_counter_that_moved_starts_the_wait_afresh() -> None:
     accepts = target(policy=policy(evidence=Evidence.USAGE))
     entry = retiring(looked_at=NOW - HOUR, usage=1.0, quiet_since=NOW - HOUR)
     observed = old(entry, target=accepts, looks=looks(issued(B, last_used_at=None, usage=2.0)))
-    assert the_edit(plan(observed, NOW), LookRecorded).quiet_since == NOW
+    assert the_edit(plan(observed, NOW), LookRecorded) == LookRecorded(B, NOW, None, 2.0, NOW)
 
 
 # The deadline.

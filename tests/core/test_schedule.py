@@ -366,6 +366,7 @@ def test_a_blackout_makes_the_longest_gap_longer() -> None:
     assert longest_gap(Policy(blackouts=(blackout,), max_age=35 * DAY)) == 52 * DAY - 5 * DAY
     weekly = cron("0 3 * * sun", ZoneInfo("UTC"), min_age=HOUR, blackouts=(blackout,))
     assert longest_gap(weekly) == 24 * DAY + HOUR
+    assert longest_gap(replace(weekly, jitter=6 * HOUR)) == 24 * DAY + 7 * HOUR
 
 
 CRONS = st.sampled_from(
