@@ -190,7 +190,7 @@ def tell(error: RotatorError, where: str = "") -> int:
         warn(f"a defect of this program; nothing was done: {error}")
         return exits.FAILURE
     if isinstance(error, AuditUnavailable):
-        warn(f"the audit trail cannot be written, so nothing is done: {error}")
+        warn(f"the audit trail cannot be written, so nothing is done: {error} (`rotator check` says what to do)")
         return exits.FAILURE
     warn(f"{error}{where}")
     refused = isinstance(error, Unauthorised) and error.service == "openrouter"
