@@ -160,7 +160,7 @@ class Asking:
             book = seen.ledger
             if seen.trouble is not None:
                 return Asked(Ending.NO_LEDGER, detail=_no_ledger(seen))
-            if book is not None and book.request is not None and book.request.id == self._id:
+            if book is not None and self._is_in(book):
                 return None
             if book is not None and book.request is None and book.pending is None:
                 if self._write(seen, hand_edits.Ask(self._new(book))):
@@ -188,8 +188,8 @@ class Asking:
             seen = self._read()
             book = seen.ledger
             waits = book is not None and book.pending is not None and not under_claim
-            if book is None or book.request is not None or waits:
-                return book is not None and book.request is not None and book.request.id == self._id
+            if book is None or book.request is not None or waits or self._is_in(book):
+                return book is not None and self._is_in(book)
             if self._write(seen, hand_edits.Ask(self._new(book))):
                 return True
         return False
@@ -228,6 +228,13 @@ class Asking:
             if (over := self._over()) is not None:
                 return self._withdraw(request, over)
             sleep(self.world, _POLL)
+
+    def _is_in(self, book: Ledger) -> bool:
+        """Tell whether the request stands in a ledger, or its answer does already.
+
+        Where the answer to its writing was lost, it may have been acted on by now.
+        """
+        return self._id in {each.id for each in (book.request, book.answer) if each is not None}
 
     def _new(self, book: Ledger) -> Request:
         """Return the request as it is to be written on this version of the ledger."""

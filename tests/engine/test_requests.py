@@ -272,6 +272,38 @@ def test_when_another_takes_over_the_command_says_so_and_gets_its_answer() -> No
     )
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_request_that_was_answered_before_its_writing_was_known_is_not_made_again(
+    at_once: bool,
+) -> None:
+    stand = Stand()
+    faults, written = stand.command.faults, list[str]()
+
+    def lost(service: str, name: str, number: int) -> Kind | None:
+        del service, number
+        if name != "write_ledger" or written:
+            return None
+        written.append(name)
+        return Kind.UNSETTLED
+
+    def answered(*_: object) -> None:
+        if written:
+            faults.before_each = lambda *_: None
+            while stand.book.request is not None:
+                stand.attend()
+                stand.lab.clock.advance(timedelta(seconds=5))
+
+    faults.choose, faults.before_each = lost, answered
+    wish = Wish(Verb.ROTATE, Arguments(), "alice@ops1", 300.0)
+    world = replace(stand.command.world, clock=_Naps(stand))
+    asking = Asking(world, stand.lab.targets[0], wish, TERM, stand.said.append)
+    assert asking.place_now() if at_once else asking.place() is None
+    asked = asking.wait()
+    assert asked.ending is Ending.ANSWERED
+    assert stand.book.request is None
+    assert len(stand.commands()) == 1
+
+
 def test_a_second_command_waits_for_the_first() -> None:
     stand = Stand()
     other = Request(
