@@ -190,7 +190,8 @@ def tell(error: RotatorError, where: str = "") -> int:
         warn(f"a defect of this program; nothing was done: {error}")
         return exits.FAILURE
     if isinstance(error, AuditUnavailable):
-        warn(f"the audit trail cannot be written, so nothing is done: {error} (`rotator check` says what to do)")
+        hint = "(`rotator check` says what to do)"
+        warn(f"the audit trail cannot be written, so nothing is done: {error} {hint}")
         return exits.FAILURE
     warn(f"{error}{where}")
     refused = isinstance(error, Unauthorised) and error.service == "openrouter"
