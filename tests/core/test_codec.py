@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from rotator.core.codec import Undecodable, _decoder, decode_ledger, encode_ledger
+from rotator.core.codec import (
+    Undecodable,
+    _decoder,
+    decode_document,
+    decode_ledger,
+    encode_document,
+    encode_ledger,
+)
 from rotator.core.durations import LONGEST
+from rotator.core.lease import Open, Pulse
 from rotator.core.ledger import SCHEMA, ClaimKind, Ledger, PutBack
 from tests.core.builders import (
     FAILURE,
@@ -232,3 +240,37 @@ def test_a_refusal_names_what_is_too_much_and_too_little_and_stops_at_two_hundre
     with pytest.raises(Undecodable) as raised:
         decode_ledger({**encode_ledger(FULL), "x" * 5000: 1})
     assert str(raised.value) == "ledger lacks or adds: " + "x" * 200
+
+
+# Documents other than ledgers.
+
+PULSE = Pulse((Open("app", "4711"), Open("billing", "0815")))
+
+
+def test_a_document_bears_its_schema_beside_its_fields_and_is_read_back() -> None:
+    document = encode_document(PULSE, 3)
+    assert document == {
+        "schema": 3,
+        "requests": [{"target": "app", "id": "4711"}, {"target": "billing", "id": "0815"}],
+    }
+    assert decode_document(Pulse, document, 3) == PULSE
+
+
+@pytest.mark.parametrize(
+    ("document", "error", "newer"),
+    [
+        ({"schema": 4, "requests": []}, "schema 4 is newer than 3", True),
+        ({"schema": 2, "requests": []}, "no known schema", False),
+        ({"requests": []}, "no known schema", False),
+        ({"schema": 3}, "pulse lacks or adds: requests", False),
+        ({"schema": 3, "requests": [], "more": 1}, "pulse lacks or adds: more", False),
+        ({"schema": 3, "requests": [{"target": 7, "id": "a"}]}, "pulse.requests[].target", False),
+    ],
+)
+def test_a_document_of_another_kind_or_schema_is_refused(
+    document: dict[str, Any], error: str, newer: bool
+) -> None:
+    with pytest.raises(Undecodable) as raised:
+        decode_document(Pulse, document, 3)
+    assert str(raised.value).startswith(error)
+    assert raised.value.newer is newer
