@@ -133,6 +133,10 @@ class Reloading:
         except ConfigurationError as error:
             self._refuse(error.problems)
             return
+        except Exception as error:  # noqa: BLE001 - the status must not say that all is well
+            _log.error("%s in reading the configuration", type(error).__name__, exc_info=True)
+            self._refuse((f"a defect of this program: {type(error).__name__}",))
+            return
         if new.sha256 == old.sha256:
             if self._error is not None:
                 _log.warning("the configuration file is again the one that is in force")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rotator.config import Config
 from rotator.daemon import Daemon
 from rotator.sandbox.faults import Fault, FaultKind
 from tests.daemon.living import reloaded, running, settled, swept
@@ -118,6 +119,30 @@ def test_a_bad_file_keeps_the_old_configuration_and_says_why_until_it_is_mended(
     told = reloads(stand)
     assert [each["result"] for each in told] == ["failed"], "told once, not at each signal"
     assert "secret" in str(told[0]["error"])
+
+
+def test_a_defect_in_reading_the_file_is_a_refused_reload_and_no_silence(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.write(["a"], policy=CALM)
+    good, defects = stand.config, list[Exception]()
+
+    def read() -> Config:
+        for each in defects:
+            raise each
+        return good()
+
+    monkeypatch.setattr(stand, "config", read)
+    with running(stand) as daemon:
+        started(daemon)
+        defects.append(RuntimeError("sk-or-v1-0123456789abcdef"))
+        reloaded(daemon)
+        assert daemon.reload_error() == "a defect of this program: RuntimeError"
+        defects.clear()
+        reloaded(daemon)
+        assert daemon.reload_error() is None
+    assert [each["result"] for each in reloads(stand)] == ["failed"]
+    assert "RuntimeError" in caplog.text
 
 
 @pytest.mark.parametrize(
