@@ -202,6 +202,15 @@ def test_a_counter_that_moved_starts_the_wait_afresh() -> None:
     assert the_edit(plan(observed, NOW), LookRecorded) == LookRecorded(B, NOW, None, 2.0, NOW)
 
 
+def test_a_counter_stands_still_since_the_later_of_two_clocks() -> None:
+    accepts = target(policy=policy(evidence=Evidence.USAGE))
+    entry = retiring(since=NOW - 2 * DAY, looked_at=NOW - 5 * HOUR, usage=1.0)
+    look = looks(issued(B, last_used_at=None, usage=2.0))
+    for vault_now, since in ((NOW + 4 * MINUTE, NOW + 4 * MINUTE), (NOW - 4 * MINUTE, NOW)):
+        observed = old(entry, target=accepts, looks=look, vault_now=vault_now)
+        assert the_edit(plan(observed, NOW), LookRecorded).quiet_since == since
+
+
 # The deadline.
 
 
