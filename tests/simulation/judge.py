@@ -12,7 +12,8 @@ by. A person may break a promise by hand. What he broke is excused, and no more 
   process had written of it: that one time of being served leaves no trace;
 * a key that he enabled and disabled again: its quarantine counts from a disable that we saw;
 * a claim that he took away with the ledger: its holder may act on it until it would have
-  expired, for it cannot know before it next writes there;
+  expired, for it cannot know before it next writes there, and not even then where the numbers
+  of a ledger made anew have come to its own again;
 * a write sent before he made the secret anew: no fence stops it;
 * a cap of which consumers spent after the look that the new key's limit was taken from.
 """
@@ -481,6 +482,12 @@ class Judge(Promises):
             if target.secret.path == path:
                 self._check_not_foreign(target)
                 self._excuse_recreated(target)
+
+    def _fits(self, claim: dict[str, Any]) -> bool:
+        return any(
+            (holder, kind) == (claim["holder"], claim["kind"]) and self.account.now() < ends
+            for holder, kind, ends in self._taken
+        )
 
     def _note_retired(self, name: str) -> None:
         """Note which keys are retired for what an operator asked for once."""
