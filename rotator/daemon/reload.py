@@ -22,6 +22,9 @@ _TABLES = ("openrouter", "vault", "http", "audit")
 _OF_DAEMON = ("workers", "lease", "claim_timeout")
 # A claim in hand was begun under the old `claim_timeout`, by which other processes judge it too.
 
+_LONGEST = 1000
+# Characters of why a file was refused, as it is told elsewhere than in the log.
+
 
 class Follow(Protocol):
     """Is told of a reload that has put another configuration in force."""
@@ -48,6 +51,19 @@ def needs_restart(old: Config, new: Config) -> tuple[str, ...]:
             found += [f"{name}.{each}" for each in _differing(before, after)]
     found += [f"daemon.{each}" for each in _differing(old.daemon, new.daemon) if each in _OF_DAEMON]
     return tuple(found)
+
+
+def _as_told(problems: tuple[str, ...], end: str) -> str:
+    """Return problems as one text for the lease, which Vault must be able to keep.
+
+    It takes no document of more than a mebibyte, and nothing that is no text, as a file's
+    name may be. A leader that could not write its lease would cease to act.
+    """
+    told = "; ".join(problems)
+    if end:
+        told += f": {end}"
+    told = told.encode(errors="backslashreplace").decode()
+    return told if len(told) <= _LONGEST else told[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _differing(before: object, after: object) -> list[str]:
@@ -149,9 +165,7 @@ class Reloading:
 
     def _refuse(self, problems: tuple[str, ...], new: Config | None = None) -> None:
         """Keep the old configuration, and say why; once for each cause."""
-        told = "; ".join(problems)
-        if new is not None:
-            told += ": this needs a restart"
+        told = _as_told(problems, "this needs a restart" if new is not None else "")
         if told == self._error:
             _log.error("the configuration file still cannot be taken, for the same reasons")
             return

@@ -9,6 +9,9 @@ import pytest
 
 from rotator.config import Config
 from rotator.daemon import Daemon
+from rotator.daemon.shared import Role
+from rotator.engine.lease import read_lease
+from rotator.errors import ConfigurationError
 from rotator.sandbox.faults import Fault, FaultKind
 from tests.daemon.living import reloaded, running, settled, swept
 from tests.wiring.stand import CALM, QUICK, Stand, eventually
@@ -119,6 +122,37 @@ def test_a_bad_file_keeps_the_old_configuration_and_says_why_until_it_is_mended(
     told = reloads(stand)
     assert [each["result"] for each in told] == ["failed"], "told once, not at each signal"
     assert "secret" in str(told[0]["error"])
+
+
+def test_a_file_with_thousands_of_mistakes_costs_the_leader_neither_its_lease_nor_its_words(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.write(["a"], policy=CALM)
+    good, mistakes = stand.config, list[str]()
+
+    def read() -> Config:
+        if mistakes:
+            raise ConfigurationError(tuple(mistakes))
+        return good()
+
+    monkeypatch.setattr(stand, "config", read)
+    with running(stand) as daemon:
+        started(daemon)
+        world = daemon.world()
+        assert world is not None
+        # A file's name need not be text.
+        mistakes += [f"/etc/\udc80.toml:{line}: no such key" for line in range(50_000)]
+        reloaded(daemon)
+
+        def told() -> str:
+            lease = read_lease(world.ledgers).lease
+            return (lease.state.reload_error or "") if lease is not None else ""
+
+        eventually(lambda: told() != "", "the lease says so")
+        assert told().startswith("/etc/\\udc80.toml:0: no such key")
+        assert len(told()) <= 1000
+        assert told() == daemon.reload_error()
+        assert daemon.status().role is Role.ACTING
 
 
 def test_a_defect_in_reading_the_file_is_a_refused_reload_and_no_silence(
