@@ -119,7 +119,11 @@ def test_plan_gets_only_the_keys_that_are_due(stand: Stand) -> None:
     stand.write(["calm", "due"], policy=CALM)
     stand.call("run", "--once")
     stand.write(["calm", "due"], policy=DUE)
-    eventually(lambda: stand.call("status").stdout.count("due ") >= 2, "both are due")
+
+    def states() -> list[str]:
+        return [each["state"] for each in stand.document("status")["targets"]]
+
+    eventually(lambda: states() == ["due", "due"], "both are due")
     stand.sandbox.calls.reset()
     told = stand.document("plan")["targets"]
     assert {each["reason"] for each in told} == {"every"}

@@ -244,9 +244,20 @@ class Running:
         code = self.process.wait(timeout=within)
         return Done(code, self.out, self.err)
 
+    def reload(self, within: float = PATIENCE) -> None:
+        """SIGHUP once the daemon has begun, and wait until the changed configuration is in force.
+
+        It may be ended meanwhile. One that is the same is not taken, and would be waited for.
+        """
+        eventually(lambda: "started" in self.err or not self.alive(), "its start", within)
+        before = self.err.count("reloaded")
+        self.process.send_signal(signal.SIGHUP)  # nothing to a process that is gone
+        over = lambda: self.err.count("reloaded") > before or not self.alive()  # noqa: E731
+        eventually(over, "the reload", within)
+
     def stop(self, within: float = PATIENCE) -> Done:
         """SIGTERM, and wait for its end; a daemon that has hardly begun is let begin first."""
-        eventually(lambda: "started" in self.err or not self.alive(), "the daemon's start")
+        eventually(lambda: "started" in self.err or not self.alive(), "its start", within)
         if self.alive():
             self.process.send_signal(signal.SIGTERM)
         return self.wait(within)

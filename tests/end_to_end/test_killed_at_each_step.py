@@ -22,7 +22,10 @@ from tests.end_to_end.killing import (
 from tests.end_to_end.proxy import Proxy
 from tests.servers.vault_server import VaultServer
 
-AT_ONCE = 24
+AT_ONCE = 6
+"""So many cases are under way at a time: each waits most of the time, yet none shall be starved."""
+
+pytestmark = pytest.mark.timeout(900)  # a test may have to wait for all cases before its own
 
 Case = tuple[str | None, bool]
 """A step, and whether the server has acted when the process dies. None: it lives on."""
@@ -53,14 +56,15 @@ def _one(folder: Path, sandbox: SandboxProcess, server: VaultServer, case: Case)
         try:
             return rotate_and_kill(place, openrouter, vault, step, after)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{place.ledger(TARGET)}\n{place.story()}") from error
+            left = f"{place.not_clean(TARGET)}\n{place.ledger(TARGET)}"
+            raise AssertionError(f"{error}\n{left}\n{place.story()}") from error
 
 
 @pytest.fixture(scope="module")
 def aftermath(
     tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess, vault_session: VaultServer
 ) -> Iterator[dict[Case, Future[Aftermath]]]:
-    """All cases side by side, since each of them waits most of the time."""
+    """All cases, a few at a time."""
     vault_session.start()
     folder = tmp_path_factory.mktemp("killed")
     with ThreadPoolExecutor(AT_ONCE) as pool:
