@@ -63,6 +63,16 @@ def test_every_service_is_hardened_in_the_same_way() -> None:
         assert shared(unit) == first
 
 
+def test_commands_given_by_hand_leave_folders_and_memory_as_the_service_does() -> None:
+    """systemd sets a folder's mode at each start, and the process holds the same secrets."""
+    lines = shared(SERVICES[0]).splitlines()
+    given = re.findall(r"--property=(\S+)", (UNITS / "rotator-admin").read_text(encoding="utf-8"))
+    assert set(given) <= set(lines)
+    wanted = ("DynamicUser=", "LoadCredentialEncrypted=", "LogsDirectory", "UMask=", "LimitCORE=")
+    for line in lines:
+        assert line in given or not line.startswith(wanted), line
+
+
 @pytest.mark.parametrize("unit", SERVICES, ids=named)
 def test_a_stop_is_given_more_time_than_the_daemon_takes_for_itself(unit: Path) -> None:
     found = re.search(r"^TimeoutStopSec=(\S+)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
