@@ -51,9 +51,9 @@ class Notifier:
         self._status = ""
         self.watchdog = _watchdog(environment) if self._address is not None else None
 
-    def ready(self) -> None:
-        """Say that the loop runs, or that a reload is done."""
-        self._send("READY=1")
+    def ready(self) -> bool:
+        """Say that the loop runs, or that a reload is done; False where it must be said again."""
+        return self._send("READY=1")
 
     def reloading(self) -> None:
         """Say that a reload has begun; `ready` ends it."""
@@ -68,15 +68,15 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def status(self, line: str) -> None:
-        """Show people how we do, in one line; the same line is sent once."""
+        """Show people how we do, in one line; the same line is told once."""
         line = " ".join(line.split())[:_LONGEST_STATUS]
-        if line != self._status:
+        if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
-            self._send(f"STATUS={line}")
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str) -> bool:
+        """Tell whether there is nobody to be told, or it was taken."""
         if self._address is None:
-            return
+            return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.settimeout(1.0)
@@ -85,8 +85,9 @@ class Notifier:
             if not self._failed:
                 _log.error("the service manager cannot be told: %s", error.strerror or error)
             self._failed = True
-        else:
-            self._failed = False
+            return False
+        self._failed = False
+        return True
 
 
 def _address(name: str) -> str | None:

@@ -138,9 +138,9 @@ class _Supervisor:
         if self._daemon.heartbeat_age() is None:
             return
         asked, done = self._daemon.reloads()
-        if not self._ready or (self._reloading and done >= asked):
+        is_news = not self._ready or (self._reloading and done >= asked)
+        if is_news and self._notifier.ready():  # else again with the next look: it is waited for
             self._ready, self._reloading = True, False
-            self._notifier.ready()
         self._notifier.status(self._daemon.status().line())
         watchdog = self._notifier.watchdog
         if watchdog is None:

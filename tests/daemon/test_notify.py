@@ -14,6 +14,9 @@ from rotator.adapters.clock import SystemClock
 from rotator.daemon.notify import Notifier
 from tests.wiring.stand import CALM, Stand, eventually
 
+START = 90.0
+"""Seconds that a process may take to start on a busy machine, before which it cannot say a word."""
+
 
 class Manager:
     """Stands for systemd: the socket, and what was sent to it."""
@@ -96,6 +99,30 @@ def test_a_service_manager_that_does_not_listen_is_told_of_once(
     assert caplog.text.count("the service manager cannot be told") == 1
 
 
+def test_what_the_service_manager_did_not_take_is_said_again(tmp_path: Path) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "late")}, SystemClock())
+    assert not notifier.ready()
+    notifier.status("1 targets")
+    manager = Manager(str(tmp_path / "late"))
+    assert notifier.ready()
+    notifier.status("1 targets")
+    notifier.status("1 targets")
+    assert manager.lines() == ["READY=1", "STATUS=1 targets"]
+    manager.close()
+
+
+def test_a_daemon_whose_manager_listens_late_is_ready_all_the_same(
+    stand: Stand, tmp_path: Path
+) -> None:
+    process = stand.start("run", NOTIFY_SOCKET=str(tmp_path / "late"))
+    eventually(stand.issued, "it runs, and nobody was told", START)
+    manager = Manager(str(tmp_path / "late"))
+    eventually(lambda: "READY=1" in manager.lines(), "it is ready", START)
+    process.terminate()
+    assert process.wait(60) == 0
+    manager.close()
+
+
 @pytest.mark.parametrize(
     ("variables", "seconds"),
     [
@@ -121,7 +148,7 @@ def test_the_daemon_is_ready_while_vault_is_away_reloads_and_stops_in_words(
     process = stand.start(
         "run", NOTIFY_SOCKET=str(stand.folder / "notify"), WATCHDOG_USEC="2000000"
     )
-    eventually(lambda: "READY=1" in manager.lines(), "it is ready")
+    eventually(lambda: "READY=1" in manager.lines(), "it is ready", START)
     eventually(lambda: "STATUS=waiting for Vault" in manager.lines(), "it says what it waits for")
     eventually(lambda: "WATCHDOG=1" in manager.lines(), "it is alive")
     stand.sandbox.vault.sealed = False
