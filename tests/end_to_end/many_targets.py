@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +29,9 @@ FRESH = 2.5
 """Seconds for which a look allows a removal: half of grace and of quarantine."""
 CACHE_FOR = 1.0
 """Seconds for which consumers keep a key: well within the grace period, less `QUIET_FOR`."""
+
+WAIT = 240.0
+"""Seconds that a busy machine may take longer than an idle one."""
 
 PROVIDER_CALLS = 8
 VAULT_CALLS = 18
@@ -145,10 +148,16 @@ class Watcher:
         return hashes, nonces
 
 
-def live(place: Place, openrouter: Proxy, vault: Proxy, seconds: float) -> Seen:
-    """Run the daemon under consumers for so long, then stop it and say what was seen."""
+def live(place: Place, openrouter: Proxy, vault: Proxy, seconds: float, whole: int) -> Seen:
+    """Run the daemon under consumers, then stop it and say what was seen.
+
+    Args:
+        place, openrouter, vault: with the two proxies before its services.
+        seconds: so long at least.
+        whole: until so many old keys of each target are gone; on a busy machine that takes longer.
+    """
     daemon = place.start("run")
-    eventually(lambda: all(map(place.at_rest, place.targets)), "a first key for every target")
+    eventually(lambda: all(map(place.at_rest, place.targets)), "a first key for every target", WAIT)
     fleet = ConsumerFleet(
         [place.consumer_of(target) for target in place.targets],
         openrouter_url=place.sandbox.url,
@@ -161,8 +170,13 @@ def live(place: Place, openrouter: Proxy, vault: Proxy, seconds: float) -> Seen:
     with fleet:
         thread.start()
         over = time.monotonic() + seconds
-        eventually(lambda: time.monotonic() > over or not daemon.alive(), "the end", seconds + 60)
-        done = daemon.stop()
+        eventually(
+            lambda: not daemon.alive() or (time.monotonic() > over and _gone(place) >= whole),
+            f"{whole} whole lives of each key",
+            2 * seconds + WAIT,
+            pause=0.5,
+        )
+        done = daemon.stop(WAIT)
         watcher.stop.set()
         thread.join()
     assert done.code == 0, done.err
@@ -177,6 +191,14 @@ def live(place: Place, openrouter: Proxy, vault: Proxy, seconds: float) -> Seen:
         unattributed=unattributed,
         minted=len(place.minted()),
     )
+
+
+def _gone(place: Place) -> int:
+    """How many old keys of each target are deleted, at the least."""
+    gone = Counter(
+        key.marker.target for key in place.minted() if key.deleted and key.marker is not None
+    )
+    return min(gone[target] for target in place.targets)
 
 
 # --- what a rotation cost ------------------------------------------------------------------------
