@@ -84,17 +84,7 @@ def resync(
     failures = earlier or {}
     term = world.fleet.term()
 
-    def look_at(target: Target) -> Report:
-        try:
-            seen[target.name] = observation = observe(world, target, demand=demand(target))
-            if observation.snapshot.ledger.trouble is not None and observation.snapshot.secret.live:
-                # It stands still, yet what it serves must be known to all the others.
-                read_value(world, observation)
-        except (ServiceError, AuditUnavailable) as error:
-            log.error("target %s: %s", target.name, error)
-        return Report(target.name, world.clock.now(), None, None)
-
-    list(spread(look_at, targets))
+    list(spread(lambda target: _look_at(world, target, demand(target), seen), targets))
     world.fleet.fill((target.name for target in targets), term)
     listing, failed = _list(world, tuple(seen.values()))
     if listing is not None:
@@ -104,13 +94,7 @@ def resync(
     def work(target: Target) -> Report:
         observation = seen.get(target.name)
         if observation is not None and listing is not None:
-            snapshot = replace(
-                observation.snapshot,
-                listing=listing,
-                served_by=world.fleet.served_by(),
-                dead=world.fleet.dead(),
-            )
-            observation = Observation(snapshot)
+            observation = _with(world, observation, listing)
         return reconcile(
             world,
             target,
@@ -127,6 +111,31 @@ def resync(
     if listing is None:
         return ResyncReport(reports, failed)
     return _told(world, reports, listing, targets)
+
+
+def _look_at(
+    world: World, target: Target, demand: Demand | None, seen: dict[str, Observation]
+) -> Report:
+    """Observe a target, and note in `seen` what was found; one that cannot be is only told of."""
+    try:
+        seen[target.name] = observation = observe(world, target, demand=demand)
+        if observation.snapshot.ledger.trouble is not None and observation.snapshot.secret.live:
+            # It stands still, yet what it serves must be known to all the others.
+            read_value(world, observation)
+    except (ServiceError, AuditUnavailable) as error:
+        log.error("target %s: %s", target.name, error)
+    return Report(target.name, world.clock.now(), None, None)
+
+
+def _with(world: World, observation: Observation, listing: Listing) -> Observation:
+    """Return what was observed of a target, with the listing and what is known of the fleet."""
+    snapshot = replace(
+        observation.snapshot,
+        listing=listing,
+        served_by=world.fleet.served_by(),
+        dead=world.fleet.dead(),
+    )
+    return Observation(snapshot)
 
 
 def _list(world: World, seen: tuple[Observation, ...]) -> tuple[Listing | None, str | None]:
