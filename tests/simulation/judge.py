@@ -10,7 +10,8 @@ by. A person may break a promise by hand. What he broke is excused, and no more 
   the same way a delete of a key that he enabled after the look that allowed it;
 * a key that he put back, and whose version he erased by making the secret anew before any
   process had written of it: that one time of being served leaves no trace;
-* a key that he enabled and disabled again: its quarantine counts from a disable that we saw;
+* a key that he enabled and disabled again: its quarantine counts from a disable that we saw,
+  and so it does where a disable that was sent before he enabled the key lands only after that;
 * a claim that he took away with the ledger: its holder may act on it until it would have
   expired, for it cannot know before it next writes there, and not even then where the numbers
   of a ledger made anew have come to its own again;
@@ -389,7 +390,8 @@ class Judge(Promises):
         self.time_passed()
         if key.disabled:
             return
-        self._disabled_since[key_hash] = now
+        if self.handing or not self._undoes_a_hand(key_hash):
+            self._disabled_since[key_hash] = now
         if self.handing or self._changed_since_read(key_hash):
             return
         if self._where_served(key_hash):
@@ -400,6 +402,13 @@ class Judge(Promises):
         if last is None or name is None or self._asked_to_go(key_hash, name, sent):
             return
         self._check_drained(key_hash, name, sent, now - last)
+
+    def _undoes_a_hand(self, key_hash: str) -> bool:
+        """Tell whether a late disable lands on a key that was enabled by hand in its quarantine."""
+        since, enabled_at = self._disabled_since.get(key_hash), self.enabled_at.get(key_hash)
+        if self.sent is None or since is None or enabled_at is None:
+            return False
+        return max(since, self.sent.at) < enabled_at
 
     def _check_drained(self, key_hash: str, name: str, sent: Sent, since: timedelta) -> None:
         """Check the grace, the drain and the windows that the remover goes by."""
