@@ -7,7 +7,7 @@ verify, publish, promote. The old key is left alone by all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rotator.core.keys import IssuedKey, NewKey
 from rotator.core.ledger import Claim, ClaimKind, KeyTerms, RetiringKey, ServedKey
@@ -52,8 +52,9 @@ def due(snapshot: Snapshot, now: datetime) -> Due | None:
     """Return when the target is due; its `at` is not after `now` exactly where it is due now.
 
     None where no time can be told: the field holds a foreign value. Judged by the
-    earlier of the two clocks, so that a clock that leapt ahead starts no storm. A key
-    that OpenRouter no longer accepts is not this function's matter.
+    earlier of the two clocks, so that a clock that leapt ahead starts no storm; an expiry,
+    which does not wait for a clock that is behind, by Vault's. A key that OpenRouter no
+    longer accepts is not this function's matter.
     """
     book = snapshot.book
     safe = snapshot.safe_now(now)
@@ -70,15 +71,16 @@ def due(snapshot: Snapshot, now: datetime) -> Due | None:
         snapshot.target.name,
         safe,
         due_from=served.due_from,
-        first_seen=book.first_seen,
+        # What was rotated here was not adopted, even if a wrong clock has it made before that.
+        first_seen=book.first_seen if served.claimed_at is None else None,
         adopt_over=snapshot.limits.adopt_over,
     )
-    at, reason = scheduled.at, _REASON[scheduled.why]
+    wait, reason = scheduled.at - safe, _REASON[scheduled.why]
     if served.expires_at is not None:
         ends = served.expires_at - policy.grace - policy.drain.deadline
-        if ends < at:
-            at, reason = ends, Reason.EXPIRING
-    return Due(now if at <= safe else now + (at - safe), reason)
+        if ends - snapshot.vault_now < wait:
+            wait, reason = ends - snapshot.vault_now, Reason.EXPIRING
+    return Due(now + max(wait, timedelta()), reason)
 
 
 def _asked_for(snapshot: Snapshot) -> Reason | None:
@@ -166,11 +168,15 @@ def _left(old: IssuedKey | None, terms: KeyTerms) -> float | None:
 
 
 def _expiry(snapshot: Snapshot, now: datetime) -> datetime | None:
-    """Return the new key's expiry, computed afresh, in whole seconds."""
+    """Return the new key's expiry, computed afresh, in whole seconds.
+
+    By the later of the two clocks: by one that is a day behind, a key could expire before
+    its successor is due.
+    """
     life = snapshot.target.key.expires_in
     if life is None:
         return None
-    return (now + life).replace(microsecond=0)
+    return (snapshot.late_now(now) + life).replace(microsecond=0)
 
 
 def claim_for(snapshot: Snapshot, kind: ClaimKind, reason: Reason, now: datetime) -> Claim:

@@ -79,7 +79,7 @@ def rotation_due_at(
     now: datetime,
     *,
     due_from: datetime,
-    first_seen: datetime,
+    first_seen: datetime | None,
     adopt_over: timedelta,
 ) -> Due:
     """Return from when the served key of a target may be replaced by schedule.
@@ -94,7 +94,8 @@ def rotation_due_at(
         name: the target's name, from whose hash its offset comes.
         now: the current time.
         due_from: when the served key was made, or a later rollback or paste-back.
-        first_seen: when the target was first observed.
+        first_seen: when the target was first observed; None where its key was rotated since,
+            and was not adopted.
         adopt_over: the time over which targets first seen overdue are spread.
 
     Raises:
@@ -103,9 +104,8 @@ def rotation_due_at(
     """
     since, why = _scheduled(policy, name, due_from)
     oldest = None if policy.max_age is None else due_from + policy.max_age
-    overdue = since <= first_seen or (oldest is not None and oldest <= first_seen)
-    adopted = due_from <= first_seen and overdue
-    if adopted:
+    ripe = since if oldest is None else min(since, oldest)
+    if first_seen is not None and due_from <= first_seen and ripe <= first_seen:
         since, why = first_seen + offset(name, adopt_over), DueReason.ADOPTED
         if oldest is not None:
             # Even a key past its greatest age waits for its turn, and for the first window

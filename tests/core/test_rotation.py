@@ -87,7 +87,7 @@ def test_a_local_clock_that_leapt_ahead_starts_no_storm() -> None:
 
 
 def test_targets_first_seen_overdue_are_spread_over_adopt_over() -> None:
-    adopted = ledger(served=served(due_from=NOW - 300 * DAY), first_seen=NOW)
+    adopted = ledger(served=served(due_from=NOW - 300 * DAY, claimed_at=None), first_seen=NOW)
     chosen = plan(snapshot(adopted), NOW)
     assert (chosen.reason, chosen.steps) == (Reason.NOT_DUE, ())
     assert chosen.wake_at is not None
@@ -95,6 +95,28 @@ def test_targets_first_seen_overdue_are_spread_over_adopt_over() -> None:
     later = NOW + 7 * DAY
     observed = snapshot(adopted, vault_now=later, looks=looks(issued(A)))
     assert plan(observed, later).reason is Reason.ADOPTED
+
+
+def test_a_key_that_was_rotated_here_is_no_adopted_one_whatever_the_clock_said_at_first() -> None:
+    # The clock was a day ahead when the target was first seen, or a day behind ever since.
+    made = NOW - 30 * DAY
+    own = served(due_from=made, claimed_at=made)
+    observed = snapshot(ledger(served=own, first_seen=NOW + DAY), looks=looks(issued(A)))
+    assert plan(observed, NOW).reason is Reason.EVERY
+
+
+def test_a_key_expires_by_vaults_clock_where_this_machines_is_behind() -> None:
+    book = ledger(served=served(expires_at=NOW + 8 * DAY))
+    observed = snapshot(book, looks=looks(issued(A)))
+    assert plan(observed, NOW - 2 * DAY).reason is Reason.EXPIRING
+
+
+def test_a_local_clock_that_leapt_ahead_makes_no_key_expire() -> None:
+    book = ledger(served=served(expires_at=NOW + 9 * DAY))
+    observed = snapshot(book, looks=looks(issued(A)))
+    chosen = plan(observed, NOW + 2 * DAY)
+    assert (chosen.reason, chosen.steps) == (Reason.NOT_DUE, ())
+    assert chosen.wake_at == NOW + 3 * DAY + timedelta(seconds=1)
 
 
 def test_an_expiring_key_overrides_windows_and_blackouts() -> None:
@@ -390,6 +412,14 @@ def test_the_expiry_is_computed_afresh_in_whole_seconds() -> None:
     new = new_key(observed, issued(A, expires_at=NOW), later)
     assert new is not None
     assert new.expires_at == NOW + 60 * DAY
+
+
+@pytest.mark.parametrize("wrong", [-DAY, DAY])
+def test_a_wrong_clock_makes_no_key_with_less_to_live_than_configured(wrong: timedelta) -> None:
+    observed = snapshot(target=target(key=KeySettings(expires_in=60 * DAY)))
+    new = new_key(observed, issued(A), NOW + wrong)
+    assert new is not None
+    assert new.expires_at == max(NOW, NOW + wrong) + 60 * DAY
 
 
 def test_a_first_key_takes_what_the_configuration_says_alone() -> None:
