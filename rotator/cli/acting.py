@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from rotator.cli.common import fill, operator, spread_over
 from rotator.cli.output import warn
 from rotator.config import Config
 from rotator.core.durations import parse_duration
-from rotator.core.ledger import Ledger
+from rotator.core.ledger import ClaimKind, Ledger
 from rotator.core.reasons import Reason
 from rotator.core.request import Answer, Arguments, Request, Result, Verb
 from rotator.core.target import Target
@@ -248,4 +248,19 @@ class Acting:
         key, book = answer.keys[0], self.book(target)
         served = book.served if book is not None else None
         digest = served.value_sha256 if served is not None and served.hash == key else key
-        return proved_key(self.world, target, (key, digest), request.served, verdict)
+        outcome = proved_key(self.world, target, (key, digest), request.served, verdict)
+        if outcome.reason is Reason.FIELD_CHANGED and self._is_replaced(target, key):
+            # The holder proved it; another request's rotation has come after it.
+            return replace(outcome, verdict=verdict, reason=None, detail="")
+        return outcome
+
+    def _is_replaced(self, target: Target, key: str) -> bool:
+        """Tell whether a key that was served is being replaced, or has been, by rotator itself."""
+        book = self.book(target)
+        if book is None:
+            return False
+        begun = book.pending is not None and book.pending.kind in (
+            ClaimKind.ROTATE,
+            ClaimKind.ROLLBACK,
+        )
+        return begun or book.entry(key) is not None

@@ -151,7 +151,8 @@ def _tell(outcome: Outcome) -> None:
     """Print how one rotation ended."""
     if outcome.verdict is Verdict.ROTATED:
         old = outcome.old or "(no key)"
-        say(f"{outcome.name}: {old} -> {outcome.new} (version {outcome.version})")
+        where = f"version {outcome.version}" if outcome.version else "replaced since"
+        say(f"{outcome.name}: {old} -> {outcome.new} ({where})")
     elif outcome.verdict is Verdict.HELD:
         say(f"{outcome.name}: left alone: {outcome.detail}")
     else:
