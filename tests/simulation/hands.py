@@ -412,7 +412,6 @@ def help_out(sim: Simulation) -> None:
         if book.foreign is not None:
             sim.judge.overwritten(target.name)
             sim.rotate(target, foreign=True)
-            continue
         served = sim.judge.serving[target.name]
         key = sim.account.keys.get(served or "")
         if key is not None and key.disabled:

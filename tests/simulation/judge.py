@@ -488,9 +488,8 @@ class Judge(Promises):
         if any(self.may_retire.values()) and path.startswith(FakeLedgers.prefix):
             self._note_retired(path.removeprefix(f"{FakeLedgers.prefix}targets/"))
         for target in self.targets:
-            if target.secret.path == path:
+            if target.secret.path == path and not self._excuse_recreated(target):
                 self._check_not_foreign(target)
-                self._excuse_recreated(target)
 
     def _fits(self, claim: dict[str, Any]) -> bool:
         return any(
@@ -506,14 +505,15 @@ class Judge(Promises):
             self.may_retire[name] -= 1
             self.retired_by |= retired
 
-    def _excuse_recreated(self, target: Target) -> None:
+    def _excuse_recreated(self, target: Target) -> bool:
         """No fence stops a late write where a person made the secret anew, from version 1 on."""
-        made_anew = self.recreated_at.get(target.secret.path)
-        served = self.serving[target.name]
-        if made_anew is not None and self.sent is not None and self.sent.at < made_anew:
-            self.by_hand.add((target.name, served))
-            path = target.secret.path
-            self.others[path] = (self.vault.current(path) or {}).get(OTHER)
+        path = target.secret.path
+        made_anew = self.recreated_at.get(path)
+        if made_anew is None or self.sent is None or self.sent.at >= made_anew:
+            return False
+        self.by_hand.add((target.name, self.serving[target.name]))
+        self.others[path] = (self.vault.current(path) or {}).get(OTHER)
+        return True
 
     def _check_not_foreign(self, target: Target) -> None:
         """Check that no value was overwritten that no key of the account ever explained."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import re
 import sys
 import time
 from collections import Counter
@@ -39,6 +40,9 @@ MOST_NAMED = 40
 """So many empty cells are named; a run of a few seeds leaves nearly all of them empty."""
 
 _LINES = 60
+
+_PARTICULARS = re.compile(r"\b[0-9a-f]{8}\b|\d+|: .*")
+"""What of a failure's words is not the same each time: hashes, numbers, and what follows a colon."""
 
 
 @dataclass
@@ -176,17 +180,21 @@ def lived(life: Scenario) -> tuple[Simulation, Exception | None]:
 
 def shrunk(life: Scenario) -> Scenario:
     """Drop troubles one by one while the life still fails in the same way."""
-    _, error = lived(life)
-    kind = type(error)
+    kind = _kind(lived(life)[1])
     dropped = True
     while dropped:
         dropped = False
         for number in range(len(life.troubles)):
             smaller = life.without(frozenset({number}))
-            if type(lived(smaller)[1]) is kind:
+            if _kind(lived(smaller)[1]) == kind:
                 life, dropped = smaller, True
                 break
     return life
+
+
+def _kind(error: Exception | None) -> tuple[type, str]:
+    """Return what makes two failures the same, whichever key or target they are about."""
+    return type(error), _PARTICULARS.sub("", str(error))
 
 
 def _named(seed: int, error: Exception | None) -> str:
