@@ -91,7 +91,7 @@ def _plan_entry(
         return _act(snapshot, entry, place, asked.key, now)
     findings = _findings(entry, place)
     if key is not None and place.stage in (Stage.DRAIN, Stage.BLOCKED):
-        return _record_look(snapshot, entry, place, key, now, findings)
+        return _record_look(snapshot, entry, place, key, now)
     wake = _local(place.until, safe, now) if place.until is not None else None
     return Plan(place.why, findings=findings, wake_at=wake)
 
@@ -181,12 +181,11 @@ def _record_look(
     place: Standing,
     key: IssuedKey,
     now: datetime,
-    findings: tuple[Finding, ...],
 ) -> Plan:
     """Plan the record of a look that proved nothing yet, so that the next one is spaced."""
     since = quiet_since(entry, key, snapshot.late_now(now))
     edit = edits.LookRecorded(entry.hash, now, key.last_used_at, key.usage, since)
-    return Plan(place.why, (Record(edit),), findings=findings)
+    return Plan(place.why, (Record(edit),), findings=_findings(entry, place))
 
 
 def _findings(entry: RetiringKey, place: Standing) -> tuple[Finding, ...]:

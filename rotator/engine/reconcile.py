@@ -40,6 +40,12 @@ _LOOKS = 12
 
 _REOBSERVATIONS = 3
 
+_STALLED = 60.0
+"""Seconds after which what was observed before a plan is not planned from again.
+
+Windows, due times and Vault's clock are as they were then; the process may have been paused.
+"""
+
 _PUT_OFF = frozenset({Reason.STOPPING, Reason.STANDING_BY, Reason.PAUSED, Reason.INDEX_EMPTY})
 """Why a plan is left for later without anything having failed."""
 
@@ -120,11 +126,14 @@ class _Pass:
         _report_findings(self.world, self.observation.snapshot, self.chosen)
         if not self.chosen.steps:
             return self.report()
+        began = self.world.clock.monotonic()
         execution = execute(self.world, self.observation, self.chosen)
         self.changed += execution.done
         failed = execution.failed
         if failed is None:
-            self.observation = _after(self.world, self.observation, execution)
+            stalled = self.world.clock.monotonic() - began > _STALLED
+            after = None if stalled else _after(self.world, self.observation, execution)
+            self.observation = after
             return None
         if failed.reason in _PUT_OFF:
             return self._put_off(failed)
@@ -137,6 +146,9 @@ class _Pass:
             # The key that was given up is cleaned up at once, while the rotation backs off. A
             # request passes a back-off, and would have the next key made and given up.
             self.demand = None
+            if self.world.clock.monotonic() - began > _STALLED:
+                self.observation = None
+                return None
             self.observation = _after(self.world, self.observation, execution)
             self.observation.snapshot = replace(self.observation.snapshot, demand=None)
             return None
