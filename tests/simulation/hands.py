@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rotator.core.keys import NewKey
+from rotator.core.ledger import Ledger
 from rotator.core.request import Arguments, Verb
 from rotator.core.snapshot import Demand, Rollback
 from rotator.core.target import Target
@@ -394,6 +395,15 @@ _HANDS: dict[str, Callable[[Simulation, Target, random.Random], Done]] = {
 }
 
 
+def _limit_named(sim: Simulation, target: Target, book: Ledger) -> None:
+    """Say what the next key may spend: what a deleted key with a lifetime cap had left is unknown."""
+    terms = book.served.terms if book.served is not None else None
+    if terms is None or terms.limit is None or target.key.limit is not None:
+        return
+    changed = replace(target, key=replace(target.key, limit=terms.limit))
+    sim.configure(tuple(changed if each.name == target.name else each for each in sim.targets))
+
+
 def help_out(sim: Simulation) -> None:
     """Operators mend what only a person can: the program says so, and waits for it."""
     sim.note("world", "operators help out")
@@ -416,5 +426,17 @@ def help_out(sim: Simulation) -> None:
         key = sim.account.keys.get(served or "")
         if key is not None and key.disabled:
             sim.rotate(target)
+        if served is not None and key is None:
+            _limit_named(sim, target, book)
+        if served is not None and key is None and _limit_unknown(target, book):
+            with sim.judge.hand():
+                _put(sim, target.secret.path, **{FIELD: console_key(sim).secret.reveal()})
         if any(each.disabled_at is None or each.enabled_by_hand for each in book.retiring):
             _command(sim, target, "retire")
+
+
+def _limit_unknown(target: Target, book: Ledger) -> bool:
+    """Tell whether what a deleted key had left to spend is unknown, so that no key is made."""
+    terms = book.served.terms if book.served is not None else None
+    lifetime = terms is not None and terms.limit is not None and terms.limit_reset is None
+    return target.key.limit is None and (terms is None or lifetime)
