@@ -278,12 +278,14 @@ class Promises:
         old, new = _claim_in(before.data), _claim_in(after.data)
         if old is None or new is None or (old["op"], old["holder"]) == (new["op"], new["holder"]):
             return
-        if after.created_time < before.created_time + self.claim_timeout and not self._fits(new):
+        if after.created_time < before.created_time + self.claim_timeout and not self._fits(
+            path, new
+        ):
             raise BrokenPromiseError(f"{new['holder']} replaced the claim of {old['holder']}")
 
-    def _fits(self, claim: dict[str, Any]) -> bool:
+    def _fits(self, path: str, claim: dict[str, Any]) -> bool:
         """Tell whether a claim may be written over another that stands: never, without hands."""
-        del claim
+        del path, claim
         return False
 
     def _appended(self, event: Event) -> None:

@@ -322,7 +322,7 @@ def _ledger(target: Target) -> str:
 def _ledger_deleted(sim: Simulation, target: Target, rng: random.Random) -> Done:
     if not sim.vault.paths.get(_ledger(target)):
         return False
-    sim.judge.touch_ledger(target.name)
+    sim.judge.delete_ledger(target.name)
     if rng.random() < 0.5:
         sim.vault.delete(_ledger(target))
     else:

@@ -13,8 +13,9 @@ by. A person may break a promise by hand. What he broke is excused, and no more 
 * a key that he enabled and disabled again: its quarantine counts from a disable that we saw,
   and so it does where a disable that was sent before he enabled the key lands only after that;
 * a claim that he took away with the ledger: its holder may act on it until it would have
-  expired, for it cannot know before it next writes there, and not even then where the numbers
-  of a ledger made anew have come to its own again;
+  expired, for it cannot know before it next writes there;
+* a claim in a ledger that he deleted with all its versions, for as long as a claim stands: the
+  numbers begin anew, and a check-and-set prepared before may fit;
 * a write sent before he made the secret anew: no fence stops it;
 * a cap of which consumers spent after the look that the new key's limit was taken from.
 """
@@ -131,6 +132,7 @@ class Judge(Promises):
         self._served_before: dict[str, datetime | None] = {}
         self._disabled_again: set[str] = set()
         self._touched_at: dict[str, datetime] = {}
+        self._begun_anew: dict[str, datetime] = {}
         self._taken: list[tuple[str, str, datetime]] = []
         self._compromised_at: dict[str, datetime] = {}
         self._overwritten: set[str] = set()
@@ -233,6 +235,11 @@ class Judge(Promises):
     def overwritten(self, name: str) -> None:
         """An operator allows that a foreign value is overwritten."""
         self._overwritten.add(name)
+
+    def delete_ledger(self, name: str) -> None:
+        """A person is about to delete a ledger with all its versions: their numbers begin anew."""
+        self.touch_ledger(name)
+        self._begun_anew[f"{FakeLedgers.prefix}targets/{name}"] = self.account.now()
 
     def touch_ledger(self, name: str) -> None:
         """A person is about to change a ledger: remember the claim that stands in it."""
@@ -491,9 +498,11 @@ class Judge(Promises):
             if target.secret.path == path and not self._excuse_recreated(target):
                 self._check_not_foreign(target)
 
-    def _fits(self, claim: dict[str, Any]) -> bool:
-        return any(
-            (holder, kind) == (claim["holder"], claim["kind"]) and self.account.now() < ends
+    def _fits(self, path: str, claim: dict[str, Any]) -> bool:
+        now = self.account.now()
+        anew = self._begun_anew.get(path)
+        return (anew is not None and now < anew + self.claim_timeout) or any(
+            (holder, kind) == (claim["holder"], claim["kind"]) and now < ends
             for holder, kind, ends in self._taken
         )
 
