@@ -171,9 +171,9 @@ def test_a_comparison_that_began_before_the_targets_changed_does_not_fill_the_in
     fleet.fill(["a"], term)
     assert fleet.unseen() is None
     fleet.fill(["a", "b"], fleet.term())
-    assert fleet.unseen() == {"a", "b"}
+    assert fleet.unseen() == frozenset({"a", "b"})
     fleet.serves("a", ONE)
-    assert (fleet.unseen(), fleet.unseen(but="b")) == ({"b"}, frozenset())
+    assert (fleet.unseen(), fleet.unseen(but="b")) == (frozenset({"b"}), frozenset())
     fleet.serves("b", TWO, sure=False)
     assert not fleet.filled()
     assert fleet.others_serving(TWO) == {"b"}, "what is only believed keeps a key all the same"

@@ -395,15 +395,6 @@ _HANDS: dict[str, Callable[[Simulation, Target, random.Random], Done]] = {
 }
 
 
-def _limit_named(sim: Simulation, target: Target, book: Ledger) -> None:
-    """Say what the next key may spend: what a deleted key with a lifetime cap had left is unknown."""
-    terms = book.served.terms if book.served is not None else None
-    if terms is None or terms.limit is None or target.key.limit is not None:
-        return
-    changed = replace(target, key=replace(target.key, limit=terms.limit))
-    sim.configure(tuple(changed if each.name == target.name else each for each in sim.targets))
-
-
 def help_out(sim: Simulation) -> None:
     """Operators mend what only a person can: the program says so, and waits for it."""
     sim.note("world", "operators help out")
@@ -426,8 +417,6 @@ def help_out(sim: Simulation) -> None:
         key = sim.account.keys.get(served or "")
         if key is not None and key.disabled:
             sim.rotate(target)
-        if served is not None and key is None:
-            _limit_named(sim, target, book)
         if served is not None and key is None and _limit_unknown(target, book):
             with sim.judge.hand():
                 _put(sim, target.secret.path, **{FIELD: console_key(sim).secret.reveal()})
