@@ -84,7 +84,7 @@ lock:  ## resolve the dependencies again and write requirements/*.txt
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	echo "==> installing uv $(UV_VERSION) in a temporary environment" && \
 	$(PYTHON) -m venv "$$dir" && "$$dir/bin/pip" install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" && \
-	compile="$$dir/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url $(ARGS)" && \
+	compile="$$dir/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url $(ARGS)" && \
 	UV_CUSTOM_COMPILE_COMMAND="make lock" && export UV_CUSTOM_COMPILE_COMMAND && \
 	echo "==> requirements/run.txt" && $$compile pyproject.toml -o requirements/run.txt && \
 	echo "==> requirements/build.txt" && $$compile --group pyproject.toml:build -o requirements/build.txt && \
