@@ -29,7 +29,7 @@ def pyproject() -> dict[str, Any]:
 def pins(lock: str) -> dict[str, str]:
     """The version that a lock pins for each distribution."""
     text = (ROOT / lock).read_text(encoding="utf-8")
-    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, flags=re.MULTILINE)
+    found = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]+\])?==([^\s;]+)", text, flags=re.MULTILINE)
     return {canonicalize_name(name): version for name, version in found}
 
 
