@@ -140,7 +140,8 @@ def change(world: World, target: Target, edit: Edit, command: str = "change") ->
         StepFailed: the ledger keeps changing.
         ServiceError: Vault could not be asked.
     """
-    for attempt in range(_TRIES):
+    tries = 0
+    while True:
         observation = observe(world, target)
         snapshot = observation.snapshot
         if snapshot.ledger.ledger is None:
@@ -150,7 +151,8 @@ def change(world: World, target: Target, edit: Edit, command: str = "change") ->
         try:
             change_ledger(hand, edit)
         except StepFailed:
-            if attempt == _TRIES - 1:
+            tries += 1
+            if tries == _TRIES:
                 raise
-            continue
-        return
+        else:
+            return

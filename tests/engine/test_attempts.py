@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,11 +12,21 @@ from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand
 from rotator.engine.attempts import Adoption, Rotation, WayBack, until
 from rotator.engine.operate import hold
-from rotator.engine.outcomes import Outcome, UnknownKey, Verdict, served_before, whole_hash
+from rotator.engine.outcomes import (
+    Outcome,
+    UnknownKey,
+    Verdict,
+    proved,
+    served_before,
+    wait_after,
+    whole_hash,
+    why_of,
+)
+from rotator.engine.reconcile import Report
 from rotator.ports import MintedKey
-from tests.engine.lab import PATH, Lab
+from tests.engine.lab import PATH, Lab, target
 from tests.engine.promises import FIELD
-from tests.fakes.faults import Kind
+from tests.fakes.faults import Kind, nth
 
 HOUR = timedelta(hours=1)
 
@@ -172,3 +183,140 @@ def test_a_hash_is_named_by_how_it_begins_where_that_is_enough() -> None:
     with pytest.raises(UnknownKey, match="no retiring key"):
         whole_hash(target, book, book.served.hash, served=False)
     assert whole_hash(target, book, "", served=False) == old.hash
+
+
+def test_what_cannot_be_observed_at_first_is_waited_for_and_told_once() -> None:
+    lab = living()
+    away = lab.clock.now() + timedelta(seconds=30)
+    lab.faults.choose = lambda service, *_: (
+        Kind.ERROR if service == "vault" and lab.clock.now() < away else None
+    )
+    told: list[str] = []
+    attempt = Rotation(lab.world, lab.targets[0], Demand(lab.clock.now()), lab.served_hash())
+    assert until(attempt, 600, told.append).verdict is Verdict.ROTATED
+    assert len(lab.faults.hit) > 1
+    (line,) = told
+    assert line.startswith("app: waiting: ")
+
+
+def test_a_command_ends_when_its_time_is_over_and_says_what_it_waited_for() -> None:
+    lab = living()
+    lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
+    began, old = lab.clock.now(), lab.served_hash()
+    attempt = Rotation(lab.world, lab.targets[0], Demand(began), old)
+    outcome = until(attempt, 20, lambda _: None)
+    assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.UNAVAILABLE)
+    assert outcome.detail.startswith("not done within 20 s: ")
+    assert lab.clock.now() - began <= timedelta(seconds=20)
+    assert lab.served_hash() == old
+
+
+def test_a_command_that_is_asked_to_stop_ends_after_the_pass_that_is_under_way() -> None:
+    lab = living()
+    lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
+    world = replace(lab.world, stopping=lambda: True)
+    attempt = Rotation(world, lab.targets[0], Demand(lab.clock.now()), lab.served_hash())
+    outcome = until(attempt, 600, lambda _: None)
+    assert outcome.verdict is Verdict.FAILED
+    assert outcome.detail.startswith("asked to stop: ")
+
+
+def test_a_target_that_was_let_go_is_not_rotated_on_demand_either() -> None:
+    lab = living()
+    old = lab.served_hash()
+    lab.targets = (replace(lab.targets[0], configured=False),)
+    outcome = rotate(lab)
+    assert (outcome.verdict, outcome.reason, outcome.old) == (Verdict.FAILED, None, old)
+    assert outcome.detail.startswith("not done within 600 s: ")
+    assert lab.served_hash() == old
+
+
+def test_the_way_back_waits_until_vault_can_be_asked_again() -> None:
+    lab = living(rotated=True)
+    second = lab.served_hash()
+    lab.faults.choose = nth("vault.read_ledger", 1, Kind.ERROR)
+    outcome = roll_back(lab)
+    assert outcome.verdict is Verdict.ROLLED_BACK
+    assert lab.faults.hit == [("vault.read_ledger", Kind.ERROR)]
+    assert lab.served_hash() != second
+
+
+def test_there_is_no_way_back_for_a_secret_that_a_person_deleted() -> None:
+    lab = living(rotated=True)
+    lab.promises.began, lab.promises.other = set(), None  # a person deletes both
+    lab.vault.delete(PATH)
+    outcome = roll_back(lab)
+    assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.NO_LIVE_VERSION)
+    assert lab.served_hash() is None
+
+
+def test_an_adoption_waits_until_vault_can_be_asked_again() -> None:
+    lab = by_hand()
+    lab.faults.choose = nth("vault.read_ledger", 1, Kind.ERROR)
+    outcome = adopt(lab)
+    assert outcome.verdict is Verdict.ADOPTED
+    assert lab.faults.hit == [("vault.read_ledger", Kind.ERROR)]
+
+
+def test_what_a_target_served_before_is_told_target_by_target() -> None:
+    lab = Lab((target(), target("other", path="secret/other")))
+    assert served_before(lab.world, lab.targets[0]) is None
+    lab.run(full=True)
+    served = [served_before(lab.world, each) for each in lab.targets]
+    assert served == [lab.served_hash(), lab.served_hash("secret/other")]
+    assert None not in served
+
+
+def test_what_is_done_but_cannot_be_read_back_is_told_as_a_failure() -> None:
+    lab = living()
+    book = lab.ledger()
+    assert book is not None
+    lab.faults.choose = lambda *_: Kind.ERROR
+    outcome = proved(lab.world, lab.targets[0], book, None, Verdict.ROTATED)
+    assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.UNAVAILABLE)
+    assert outcome.new == lab.served_hash()
+    assert outcome.detail.startswith("done, but the secret could not be read back: ")
+
+
+def test_what_is_done_but_overwritten_by_now_is_told_as_a_failure() -> None:
+    lab = living(rotated=True)
+    book = lab.ledger()
+    assert book is not None
+    older = lab.vault.paths[PATH][-2].data
+    assert older is not None
+    lab.vault.put(PATH, older)  # a person pastes the old value back
+    outcome = proved(lab.world, lab.targets[0], book, None, Verdict.ROTATED)
+    assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.FIELD_CHANGED)
+    assert outcome.version is None
+    assert "holds another value by now" in outcome.detail
+
+
+def test_a_report_without_a_plan_says_that_nothing_was_observed_and_asks_for_another_look() -> None:
+    lab = Lab()
+    report = Report("app", lab.clock.now(), None, None)
+    assert why_of(report) == "nothing could be observed"
+    assert 0 < wait_after(lab.world, report) < 1
+
+
+def test_where_no_key_is_served_none_is_meant_by_how_it_begins() -> None:
+    lab = living()
+    book = lab.ledger()
+    assert book is not None
+    assert book.served is not None
+    nothing = replace(book, served=None)
+    with pytest.raises(UnknownKey, match="no key whose hash begins with"):
+        whole_hash(lab.targets[0], nothing, book.served.hash)
+
+
+def test_a_rotation_that_another_process_has_begun_is_waited_for_before_another_is_made() -> None:
+    lab = living()
+    old = lab.served_hash()
+    lab.faults.choose = lambda _service, name, _acts: Kind.DIE_AFTER if name == "create" else None
+    lab.run(demand=Demand(lab.clock.now()))
+    lab.faults.choose = lambda *_: None
+    lab.clock.advance(timedelta(seconds=5))
+    began = lab.clock.now()
+    outcome = rotate(lab)
+    assert outcome.verdict is Verdict.ROTATED
+    assert lab.clock.now() - began > timedelta(minutes=4), "as long as the claim of the dead stood"
+    assert outcome.new == lab.served_hash() != old

@@ -158,6 +158,55 @@ def test_one_that_was_written_anew_while_it_is_given_up_is_given_up_in_that_vers
     assert two.leads()
 
 
+def test_one_that_is_written_anew_again_and_again_is_not_given_up_and_runs_out() -> None:
+    lab = Lab()
+    rival, two = silent(lab, "one"), replica(lab, "two")
+    one = Leadership(rival.world, TERM, lambda: STATE)
+    one.tick()
+
+    def late(service: str, name: str, acts: bool) -> None:
+        del service, name
+        if acts:
+            lab.vault.put("state/lease", lab.vault.current("state/lease") or {})
+
+    rival.faults.before_each = late
+    one.release()
+    assert not one.leads()
+    two.tick()
+    assert not two.leads()
+    pass_time(lab, 62)
+    two.tick()
+    assert two.leads()
+
+
+def test_one_that_another_has_taken_meanwhile_is_left_to_that_one() -> None:
+    lab = Lab()
+    one, two = replica(lab, "one"), replica(lab, "two")
+    one.tick()
+    pass_time(lab, 62)
+    two.tick()
+    one.tick()
+    versions = len(lab.vault.paths["state/lease"])
+    one.release()
+    assert len(lab.vault.paths["state/lease"]) == versions
+    assert two.leads()
+
+
+def test_one_that_cannot_be_given_up_because_vault_is_away_runs_out() -> None:
+    lab = Lab()
+    rival, two = silent(lab, "one"), replica(lab, "two")
+    one = Leadership(rival.world, TERM, lambda: STATE)
+    one.tick()
+    rival.faults.choose = lambda *_: Kind.ERROR
+    one.release()
+    assert not one.leads()
+    two.tick()
+    assert not two.leads()
+    pass_time(lab, 62)
+    two.tick()
+    assert two.leads()
+
+
 def test_a_leader_whose_lease_had_run_out_holds_it_anew_and_not_still() -> None:
     lab = Lab()
     rival = silent(lab, "one")

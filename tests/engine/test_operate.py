@@ -11,7 +11,7 @@ from rotator.engine import operate
 from rotator.engine.hand import StepFailed
 from rotator.engine.resync import settle_interrupted
 from rotator.errors import Refused, Transient
-from rotator.events import KeyCreate, KeyEnable, LedgerChange, Phase, Result
+from rotator.events import KeyCreate, KeyEnable, LedgerChange, OperatorCommand, Phase, Result
 from tests.engine.lab import Lab
 from tests.fakes.faults import Kind, nth
 
@@ -98,6 +98,24 @@ def test_a_key_that_is_not_retiring_is_not_retired() -> None:
     lab.run()
     with pytest.raises(Refused):
         operate.retire(lab.world, lab.targets[0], key=lab.served_hash(), by="me")
+    assert operate.retire(lab.world, lab.targets[0], key=None, by="me") == ()
+
+
+def test_old_keys_that_an_operator_retires_are_named_in_the_trail_and_disabled_at_once() -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=12))
+    lab.run()
+    book = lab.ledger()
+    assert book is not None
+    (old,) = book.retiring
+    lab.excused.add(old.hash)  # an operator says so
+    assert operate.retire(lab.world, lab.targets[0], key=old.hash, by="me") == (old.hash,)
+    (command,) = lab.trail.events(OperatorCommand.name)
+    assert isinstance(command, OperatorCommand)
+    assert (command.command, command.by, command.detail) == ("retire", "me", old.hash)
+    lab.run()
+    assert lab.account.keys[old.hash].disabled
     assert operate.retire(lab.world, lab.targets[0], key=None, by="me") == ()
 
 

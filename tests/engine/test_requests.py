@@ -15,14 +15,14 @@ from rotator.core.lease import Open, PublicState, Pulse
 from rotator.core.ledger import Ledger
 from rotator.core.reasons import Reason
 from rotator.core.request import Arguments, Request, Result, Verb
-from rotator.engine.asking import Asked, Asking, Ending, Wish, ask_for_all
+from rotator.engine.asking import Asked, Asking, Ending, Wish, ask_for_all, living_leader
 from rotator.engine.lease import Leadership
 from rotator.engine.pulse import name_in_pulse, read_pulse, strike_from_pulse
 from rotator.engine.reconcile import Report
 from rotator.engine.requests import Desk
 from rotator.events import OperatorCommand
 from tests.engine.lab import Lab, Process
-from tests.fakes.faults import Kind, ProcessDeath
+from tests.fakes.faults import Kind, ProcessDeath, nth
 
 TERM = timedelta(seconds=60)
 
@@ -99,7 +99,7 @@ class _Naps:
         self.monotonic = stand.lab.clock.monotonic
 
     def sleep(self, seconds: float) -> None:
-        self._stand.lab.clock.sleep(max(seconds, 0.001))  # microseconds are the least it counts
+        self._stand.lab.clock.sleep(seconds)
         self._stand.meanwhile()
 
 
@@ -487,3 +487,173 @@ def test_a_request_waits_for_the_end_of_a_dead_process_s_claim_and_does_not_prol
     assert len(stand.lab.vault.paths["state/targets/app"]) == versions
     stand.meanwhile = stand.attend
     assert stand.ask(Verb.ROTATE, limit=1800).ending is Ending.ANSWERED
+
+
+def _asking(stand: Stand, verb: Verb = Verb.ROTATE) -> Asking:
+    """A command that has not asked for anything yet."""
+    wish = Wish(verb, Arguments(), "alice@ops1", 300.0)
+    world = replace(stand.command.world, clock=_Naps(stand))
+    return Asking(world, stand.lab.targets[0], wish, TERM, stand.said.append)
+
+
+def _stop(stand: Stand) -> None:
+    stand.stopping = True
+
+
+def test_where_no_lease_is_configured_nobody_is_asked_who_acts() -> None:
+    stand = Stand()
+    assert living_leader(stand.command.world, timedelta()) is None
+    assert stand.command.faults.calls == []
+    assert living_leader(stand.command.world, TERM) is not None
+
+
+def test_a_command_behind_another_one_gives_up_when_the_holder_of_the_lease_is_gone() -> None:
+    stand = Stand()
+    other = replace(_request(stand), until=stand.lab.clock.now() + timedelta(hours=1))
+    _put(stand, replace(stand.book, request=other))
+    stand.meanwhile = lambda: None
+    asked = stand.ask(Verb.ROTATE, limit=600)
+    assert (asked.ending, asked.request) == (Ending.LEADERLESS, None)
+    assert stand.book.request == other
+
+
+def test_a_request_whose_writing_never_has_an_effect_is_told_as_not_written() -> None:
+    stand = Stand()
+    stand.command.faults.choose = lambda _, name, __: (
+        Kind.NO_EFFECT_LOST if name == "write_ledger" else None
+    )
+    assert not _asking(stand).place_now()
+    assert stand.command.faults.calls.count("vault.write_ledger") == 10
+    assert stand.book.request is None
+
+
+def test_a_request_that_cannot_be_named_in_the_pulse_is_found_all_the_same() -> None:
+    stand = Stand()
+    stand.command.faults.choose = nth("vault.write_ledger", 2, Kind.ERROR)
+    assert stand.ask(Verb.ROTATE).ending is Ending.ANSWERED
+    assert stand.command.faults.hit == [("vault.write_ledger", Kind.ERROR)]
+    assert read_pulse(stand.command.world.ledgers) == Pulse()
+
+
+def test_a_command_waits_on_while_vault_cannot_be_asked_and_says_so() -> None:
+    stand = Stand()
+    stand.command.faults.choose = nth("vault.read_ledger", 3, Kind.ERROR)
+    assert stand.ask(Verb.ROTATE).ending is Ending.ANSWERED
+    assert stand.command.faults.hit == [("vault.read_ledger", Kind.ERROR)]
+    assert any(line.startswith("app: Vault cannot be asked: ") for line in stand.said)
+
+
+def test_a_ledger_that_vanishes_under_a_request_takes_its_answer_with_it() -> None:
+    stand = Stand()
+    stand.meanwhile = lambda: stand.lab.vault.forget("state/targets/app")
+    asked = stand.ask(Verb.ROTATE)
+    assert asked.ending is Ending.GONE
+    assert "no ledger yet" in asked.detail
+
+
+def test_a_request_that_is_answered_while_it_is_to_be_withdrawn_counts_as_answered() -> None:
+    stand = Stand()
+    stand.meanwhile = lambda: _stop(stand)
+    check = stand.command.faults.after_each
+
+    def answer_after_the_last_look() -> None:
+        check()
+        if stand.stopping and stand.book.request is not None:
+            stand.attend()
+
+    stand.command.faults.after_each = answer_after_the_last_look
+    asked = stand.ask(Verb.HOLD, Arguments(why="audit week"))
+    assert asked.ending is Ending.ANSWERED
+    assert asked.answer is not None
+    assert asked.answer.result is Result.DONE
+    assert stand.book.hold is not None
+
+
+def test_a_request_is_withdrawn_from_a_ledger_that_was_written_anew_meanwhile() -> None:
+    stand = Stand()
+    stand.meanwhile = lambda: _stop(stand)
+    written: list[str] = []
+
+    def write_first(service: str, name: str, acts: bool) -> None:
+        del service, acts
+        if stand.stopping and name == "write_ledger" and not written:
+            written.append(name)
+            _put(stand, stand.book)
+
+    stand.command.faults.before_each = write_first
+    asked = stand.ask(Verb.ROTATE)
+    assert written
+    assert asked.ending is Ending.STOPPED
+    assert "was withdrawn" in asked.detail
+    assert stand.book.request is None
+
+
+def test_a_request_that_cannot_be_withdrawn_is_told_to_stand_and_until_when() -> None:
+    stand = Stand()
+    stand.meanwhile = lambda: _stop(stand)
+    stand.command.faults.choose = lambda *_: Kind.ERROR if stand.stopping else None
+    asked = stand.ask(Verb.ROTATE)
+    assert (asked.ending, asked.began) == (Ending.STOPPED, True)
+    standing = stand.book.request
+    assert standing is not None
+    assert asked.detail.endswith(f"and stands until {standing.until:%H:%M:%SZ}")
+
+
+def test_a_key_of_ours_is_adopted_through_the_holder_without_a_change() -> None:
+    stand = Stand()
+    adopted = stand.ask(Verb.ADOPT)
+    assert adopted.answer is not None
+    assert (adopted.answer.result, adopted.answer.keys) == (Result.UNCHANGED, (stand.served,))
+
+
+def test_a_target_that_cannot_be_observed_keeps_its_request_for_the_next_turn() -> None:
+    stand = Stand()
+    assert _asking(stand).place_now()
+    stand.leader.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
+    stand.attend()
+    (report,) = stand.reports
+    assert report.failure is not None
+    assert report.failure.reason is Reason.UNAVAILABLE
+    assert stand.desk.looks("app") == 0, "it has not been seen"
+    before, book = stand.served, stand.book
+    assert book.request is not None
+    stand.leader.faults.choose = lambda *_: None
+    for _ in range(3):
+        stand.attend()
+    assert stand.served != before
+    assert stand.book.request is None
+    assert stand.desk.looks("app") > 0
+
+
+def test_an_answer_that_cannot_be_written_is_tried_again_soon() -> None:
+    stand = Stand()
+    stand.leader.faults.choose = lambda _, name, __: Kind.ERROR if name == "write_ledger" else None
+    assert _asking(stand, Verb.RELEASE).place_now()
+    stand.attend()
+    before = stand.book
+    assert before.request is not None
+    (report,) = stand.reports
+    assert report.wake_at is not None
+    assert report.wake_at <= stand.lab.clock.now() + timedelta(seconds=5)
+    stand.leader.faults.choose = lambda *_: None
+    stand.attend()
+    after = stand.book
+    assert after.request is None
+    assert after.answer is not None
+    assert after.answer.result is Result.DONE
+
+
+def test_a_command_tells_which_change_its_request_waits_for() -> None:
+    stand = Stand()
+    stand.leader.faults.choose = lambda _, name, __: Kind.DIE_AFTER if name == "create" else None
+    stand.lab.run(demand=rotation_demand(stand.book, _request(stand), stand.lab.clock.now()))
+    stand.leader.faults.choose = lambda *_: None
+    claim = stand.book.pending
+    assert claim is not None
+    asking = _asking(stand)
+    assert asking.place_now(under_claim=True)
+    stand.meanwhile = stand.only_lead
+    asked = asking.wait()
+    assert f"app: waiting: rotate by {claim.holder} is under way" in stand.said
+    assert (asked.ending, asked.began) == (Ending.TIMED_OUT, True)
+    assert "but a change of the target was under way" in asked.detail

@@ -28,7 +28,8 @@ class FakeClock:
         return self._elapsed
 
     def sleep(self, seconds: float) -> None:
-        self.advance(timedelta(seconds=seconds))
+        """Move on, by a microsecond at least: who waits for less would else wait for ever."""
+        self.advance(max(timedelta(seconds=seconds), timedelta(microseconds=1)))
 
     def advance(self, by: timedelta) -> None:
         """Move on by a duration."""
