@@ -44,7 +44,6 @@ from rotator.engine.world import World, log
 from rotator.errors import (
     AuditUnavailable,
     OutcomeUnknown,
-    Refused,
     RotatorError,
     ServiceError,
     Stopping,
@@ -100,7 +99,7 @@ def execute(world: World, observation: Observation, plan: Plan) -> Execution:
         for step in plan.steps:
             _carry_out(hand, step, plan)
             done.append(type(step).__name__)
-    except (RotatorError, ServiceError) as error:
+    except (StepFailed, AuditUnavailable, Stopping, ServiceError) as error:
         failed = _translated(error, step)
         failure = _remember(hand, failed)
         return Execution(hand.ledger, hand.secret, tuple(done), hand.touched, failed, failure)
@@ -136,7 +135,7 @@ def _carry_out(hand: Hand, step: Step, plan: Plan) -> None:
             change_ledger(hand, edits.KeyDisabled(key, _disabled_at(hand)))
         case Delete():
             delete(hand, step)
-        case Settle():
+        case _:
             _settle(hand, step)
 
 
@@ -155,7 +154,7 @@ def _serve(
             publish(hand, step)
         case PromoteMinted():
             promote(hand, step)
-        case PromoteRecalled():
+        case _:
             promote_again(hand, step)
 
 
@@ -235,7 +234,9 @@ def _settle(hand: Hand, step: Settle) -> None:
         append(hand.world, event)
 
 
-def _translated(error: RotatorError, step: Step) -> StepFailed:
+def _translated(
+    error: StepFailed | AuditUnavailable | Stopping | ServiceError, step: Step
+) -> StepFailed:
     """Turn what a step raised into the reason that the ledger and the operator see."""
     match error:
         case StepFailed():
@@ -251,10 +252,8 @@ def _translated(error: RotatorError, step: Step) -> StepFailed:
             return StepFailed(Reason.UNAUTHORISED, str(error), ending=ending)
         case Transient():
             return StepFailed(Reason.UNAVAILABLE, str(error), retry_after=error.retry_after)
-        case Refused():
-            return StepFailed(Reason.REFUSED, str(error))
         case _:
-            raise error
+            return StepFailed(Reason.REFUSED, str(error))
 
 
 def _remember(hand: Hand, failed: StepFailed) -> Failure | None:

@@ -27,7 +27,6 @@ from rotator.core.steps import (
     Need,
     NeedListing,
     NeedLook,
-    NeedProbe,
     NeedValue,
     NeedVersions,
 )
@@ -143,7 +142,7 @@ def satisfy(world: World, observation: Observation, needs: tuple[Need, ...]) -> 
                 _read_versions(world, observation, versions)
             case NeedLook(key):
                 look(world, observation, key)
-            case NeedProbe():
+            case _:
                 _probe(world, observation)
 
 

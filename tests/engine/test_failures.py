@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from rotator.core.keys import NewKey
@@ -91,3 +92,61 @@ def test_a_vault_that_takes_no_writes_is_tried_again_with_growing_waits() -> Non
         waits.append(report.failure.next_try - report.at)
         lab.clock.advance(waits[-1])
     assert waits[-1] > 8 * waits[0]
+
+
+def test_a_first_key_that_is_refused_is_the_keys_own_fault_and_is_cleaned_up() -> None:
+    lab = Lab()
+    make = lab.account.make
+
+    def refused(new: NewKey) -> MintedKey:
+        minted = make(new)
+        lab.account.refuses.add(minted.key.hash)
+        return minted
+
+    lab.account.make = refused  # type: ignore[method-assign]
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is Reason.NEW_KEY_REFUSED
+    assert lab.served_hash() is None
+    assert not lab.account.keys
+
+
+def test_a_key_with_another_limit_than_was_asked_for_is_never_served() -> None:
+    lab = Lab()
+    lab.run()
+    first = lab.served_hash()
+    make = lab.account.make
+    lab.account.make = lambda new: make(replace(new, limit=5000.0))  # type: ignore[method-assign]
+    lab.clock.advance(timedelta(hours=12))
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is Reason.NOT_AS_ORDERED
+    assert "asked for limit 50.0 daily, got 5000.0 daily" in report.failure.detail
+    assert lab.served_hash() == first
+    assert set(lab.account.keys) == {first}
+    lab.account.make = make  # type: ignore[method-assign]
+    lab.live(timedelta(hours=9))
+    lab.come_to_rest()
+
+
+def test_a_key_whose_hash_is_not_that_of_its_plaintext_is_known_by_both() -> None:
+    lab = Lab()
+    make, accepts = lab.account.make, lab.account.accepts
+    digests: dict[str, str] = {}
+
+    def otherwise(new: NewKey) -> MintedKey:
+        minted = make(new)
+        key = replace(minted.key, hash="f" * 64)
+        digests[minted.key.hash] = key.hash
+        del lab.account.keys[minted.key.hash]
+        lab.account.keys[key.hash] = key
+        return MintedKey(key, minted.secret)
+
+    lab.account.make = otherwise  # type: ignore[method-assign]
+    lab.account.accepts = lambda key_hash: accepts(digests.get(key_hash, key_hash))  # type: ignore[method-assign]
+    assert lab.run().failure is None
+    book = lab.ledger()
+    assert book is not None
+    assert book.served is not None
+    assert book.served.hash == "f" * 64
+    assert book.served.value_sha256 == lab.served_hash()

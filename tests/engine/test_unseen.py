@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -9,13 +10,15 @@ from hashlib import sha256
 import pytest
 
 from rotator.core.reasons import Reason
+from rotator.core.target import Target
+from rotator.engine.index import fill_index
 from rotator.engine.reconcile import Report
 from rotator.engine.world import Fleet
 from rotator.errors import Refused, ServiceError, Transient
 from rotator.ports import SecretMetadata, SecretVersion
 from tests.engine.lab import PATH, Lab, target
 from tests.engine.promises import FIELD
-from tests.fakes.faults import Faults
+from tests.fakes.faults import Faults, Kind, nth
 from tests.fakes.vault import FakeSecrets, FakeVault
 
 OTHER = "secret/two"
@@ -179,3 +182,51 @@ def test_a_comparison_that_began_before_the_targets_changed_does_not_fill_the_in
     assert fleet.others_serving(TWO) == {"b"}, "what is only believed keeps a key all the same"
     fleet.serves("b", TWO)
     assert fleet.filled()
+
+
+def test_a_target_let_go_whose_secret_cannot_be_read_holds_up_no_other() -> None:
+    lab, old = _old_key_about_to_go()
+    lab.targets = lab.targets[:1]
+    _boot(lab, blind=AWAY)
+    report = lab.run(full=True)
+    assert report.failure is None
+    assert _disabled(lab, old)
+    assert lab.world.fleet.others_serving(lab.served_hash(OTHER) or "") == frozenset()
+
+
+def test_the_keys_of_a_target_let_go_whose_ledger_is_gone_too_are_left_alone() -> None:
+    lab, old = _old_key_about_to_go()
+    theirs = {each.hash: each for each in lab.account.keys.values() if "/two/" in each.name}
+    assert len(theirs) == 2
+    lab.targets = lab.targets[:1]
+    lab.vault.forget("state/targets/two")
+    _boot(lab)
+    lab.run(full=True)
+    assert _disabled(lab, old)
+    assert {key: lab.account.keys.get(key) for key in theirs} == theirs
+
+
+def _one_by_one(work: Callable[[Target], None], some: Iterable[Target]) -> None:
+    for each in some:
+        work(each)
+
+
+def test_an_index_filled_from_the_ledgers_knows_what_every_target_serves() -> None:
+    lab, _ = _old_key_about_to_go()
+    lab.targets = (*lab.targets, target("new", path="secret/new"))
+    _boot(lab)
+    fill_index(lab.world, lab.targets, _one_by_one)
+    assert lab.world.fleet.filled()
+    assert lab.world.fleet.served_by() == {
+        lab.served_hash(): frozenset({"app"}),
+        lab.served_hash(OTHER): frozenset({"two"}),
+    }
+
+
+def test_a_ledger_that_cannot_be_read_leaves_the_index_unfilled() -> None:
+    lab, _ = _old_key_about_to_go()
+    _boot(lab)
+    lab.faults.choose = nth("vault.read_ledger", 2, Kind.ERROR)
+    with pytest.raises(Transient):
+        fill_index(lab.world, lab.targets, _one_by_one)
+    assert lab.world.fleet.unseen() is None

@@ -1,0 +1,126 @@
+"""The full comparison: what it counts, what it tells, and what cannot be looked at."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from rotator.core.keys import NewKey
+from rotator.core.marker import Marker
+from rotator.core.reasons import Reason
+from rotator.core.steps import Delete, Plan
+from rotator.engine import reconcile
+from rotator.engine.observe import observe
+from rotator.engine.resync import resync
+from tests.engine.lab import PATH, Lab, target
+from tests.engine.promises import FIELD
+from tests.fakes.faults import Kind, nth
+
+
+def test_keys_that_are_not_ours_are_counted_and_those_of_a_copied_configuration_are_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab = Lab()
+    lab.run()
+    lab.account.make(NewKey("made by hand"))
+    lab.account.make(NewKey(str(Marker("test", "ff" * 8, "app", "0" * 16))))
+    lab.account.make(NewKey(str(Marker("another", "ff" * 8, "app", "0" * 16))))
+    report = resync(lab.world, lab.targets)
+    assert (report.keys, report.foreign, report.copied) == (4, 3, 1)
+    assert "was the configuration copied?" in caplog.text
+    assert len(lab.account.keys) == 4, "none of them is touched"
+
+
+def test_a_comparison_whose_count_cannot_be_written_down_says_so_and_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab = Lab()
+    lab.run()
+    lab.faults.choose = nth("audit.append", 1, Kind.ERROR)
+    report = resync(lab.world, lab.targets)
+    assert lab.faults.hit == [("audit.append", Kind.ERROR)]
+    assert (report.failed, report.keys) == (None, 1)
+    assert "the audit trail cannot be written" in caplog.text
+
+
+def test_a_listing_that_fails_is_no_refusal_and_a_new_target_gets_its_first_key() -> None:
+    lab = Lab()
+    lab.faults.choose = lambda _service, name, _acts: Kind.ERROR if name == "list" else None
+    report = resync(lab.world, lab.targets)
+    assert report.failed is not None
+    assert report.keys == 0
+    assert lab.world.fleet.refused() is None
+    assert lab.account.accepts(lab.served_hash() or "")
+
+
+def test_a_failed_look_that_cannot_be_noted_in_the_ledger_is_remembered_by_the_report(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=13))
+    lab.faults.choose = lambda _service, name, _acts: (
+        Kind.ERROR if name in ("get", "write_ledger") else None
+    )
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is Reason.UNAVAILABLE
+    assert "could not be noted in the ledger" in caplog.text
+    book = lab.ledger()
+    assert book is not None
+    assert book.failure is None
+
+
+def test_a_secret_that_was_never_written_serves_no_key_and_holds_nobody_up() -> None:
+    lab = Lab(targets=(target(), target("new", path="secret/new")))
+    lab.world.fleet.fill(["app", "new"])
+    observe(lab.world, lab.targets[1])
+    assert lab.world.fleet.unseen() == frozenset({"app"})
+
+
+def test_a_finding_that_cannot_be_written_into_the_audit_trail_stops_the_pass() -> None:
+    lab = Lab()
+    lab.run()
+    lab.vault.put(PATH, {FIELD: "theirs", "OTHER": "stays"})
+    lab.excused.add(lab.served_hash() or "")
+    lab.run(full=True)
+    lab.world.fleet.report_over("app", frozenset())  # as in a new process
+    before = lab.account.minted
+    lab.faults.choose = nth("audit.append", 1, Kind.ERROR)
+    report = reconcile.reconcile(lab.world, lab.targets[0])
+    assert report.failure is not None
+    assert report.failure.reason is Reason.AUDIT_UNAVAILABLE
+    assert lab.account.minted == before
+
+
+def test_a_plan_that_would_break_a_promise_is_a_defect_and_none_of_it_is_carried_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = Lab()
+    lab.run()
+    served = lab.served_hash()
+    assert served is not None
+    wrong = Plan(Reason.GONE, (Delete(served, lab.targets[0].secret),))
+    monkeypatch.setattr("rotator.core.plan._plan", lambda *_: wrong)
+    with caplog.at_level(logging.ERROR):
+        report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is Reason.DEFECT
+    assert "Delete" in report.failure.detail
+    assert lab.account.accepts(served)
+
+
+def test_a_plan_that_never_has_seen_enough_is_given_up_for_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=13))
+    monkeypatch.setattr(reconcile, "_LOOKS", 1)
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is Reason.UNAVAILABLE
+    assert "still asks for more" in report.failure.detail
+    assert lab.account.minted == 1
