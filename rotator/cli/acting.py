@@ -26,6 +26,7 @@ from rotator.engine.asking import Asked, Asking, Ending, Wish, living_leader
 from rotator.engine.observe import ledger_seen
 from rotator.engine.outcomes import Outcome, Verdict, proved_key
 from rotator.engine.world import World, ledger_name
+from rotator.errors import ServiceError
 from rotator.wiring import Services
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -230,7 +231,17 @@ class Acting:
         }
         reason, why = failed.get(asked.ending, (Reason.UNANSWERED, ""))
         detail = f"{why}{asked.detail}"
+        if asked.ending is Ending.TIMED_OUT:
+            detail += self._met(target)
         return Outcome(name, Verdict.FAILED, old, reason=reason, detail=detail)
+
+    def _met(self, target: Target) -> str:
+        """Return what hinders a look of our own: the process that acts meets it as well."""
+        try:
+            self.world.secrets.metadata(target.secret.path)
+        except ServiceError as error:
+            return f"; {error}"
+        return ""
 
     def _answered(self, target: Target, request: Request, answer: Answer) -> Outcome:
         """Return the outcome that an answer tells of, proved where a key is served for it."""

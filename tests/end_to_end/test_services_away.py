@@ -158,7 +158,7 @@ def _live_through(
         proxies[outage.service].meddle = outage.meddle
         told = re.compile(outage.told)
         eventually(lambda: told.search(daemon.err), f"the cause in the log: {outage.told}")
-        command = place.run("rotate", "billing", "--timeout", "1s")
+        command = place.run("rotate", "billing", "--timeout", "10s")
         untouched = place.served("billing") == before
         proxies[outage.service].meddle = lambda request, forward: forward()
         eventually(lambda: place.served("billing").hash != before.hash, "a rotation after it")
