@@ -17,7 +17,8 @@ by. A person may break a promise by hand. What he broke is excused, and no more 
 * a claim in a ledger that he deleted with all its versions, for as long as a claim stands: the
   numbers begin anew, and a check-and-set prepared before may fit;
 * a write sent before he made the secret anew: no fence stops it;
-* a cap of which consumers spent after the look that the new key's limit was taken from.
+* a cap of which consumers spent after the look that the new key's limit was taken from, or
+  whose key he put there only after the create was sent, which lands late.
 """
 
 from __future__ import annotations
@@ -340,7 +341,8 @@ class Judge(Promises):
         served = self.account.keys.get(self.serving[marker.target] or "")
         if book is None or book.served is None:
             return
-        if served is not None and book.served.hash == served.hash:
+        known = served is not None and self.put_at.get(served.hash, sent.at) <= sent.at
+        if served is not None and known and book.served.hash == served.hash:
             self._check_cap(sent, new, served)
         self._check_due(sent.target, book, sent)
 
