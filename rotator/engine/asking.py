@@ -29,7 +29,7 @@ from rotator.engine.pulse import name_in_pulse
 from rotator.engine.world import World, ledger_name, log
 from rotator.errors import CheckAndSetConflict, OutcomeUnknown, ServiceError
 
-_POLL = 1.0
+_POLL = 0.3
 _LOOK_AT_LEASE = 3.0
 _LOOKS = 2
 _TRIES = 10
