@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from status_calls import best_of
 
 from rotator.web import Answers, Request
 from rotator.web.fleet import Views
@@ -22,16 +22,6 @@ from rotator.web.page import Asked, Page
 from tests.core.builders import NOW
 from tests.fakes.clock import FakeClock
 from tests.web.samples import fleet, heard
-
-
-def best_of(times: int, work: Callable[[], object]) -> float:
-    """Return the seconds of the fastest of several runs."""
-    found = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - started)
-    return min(found)
 
 
 def main() -> int:
