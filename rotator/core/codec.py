@@ -31,7 +31,7 @@ _ABOUT = {
 }
 """What a claim of each kind cannot be settled without."""
 
-_ADDED: Mapping[str, Any] = {"request": None, "answer": None, "deleted": []}
+_ADDED: Mapping[str, Any] = {"request": None, "answers": [], "deleted": []}
 """Fields of a ledger that came later: a document without them is one that has none."""
 
 _MOST = 2**53

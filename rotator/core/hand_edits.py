@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from rotator.core.edits import Edit, retire_served
-from rotator.core.ledger import ForeignValue, Hold, Ledger, PutBack, ServedKey
+from rotator.core.ledger import ANSWERS_KEPT, ForeignValue, Hold, Ledger, PutBack, ServedKey
 from rotator.core.reasons import Reason
 from rotator.core.request import Answer, Request
 from rotator.core.target import SecretRef
@@ -157,7 +157,7 @@ class Ask:
     request: Request
 
     def apply(self, ledger: Ledger) -> Ledger:
-        """Set the request; the answer to the last one stays to be read."""
+        """Set the request; the answers to the last ones stay to be read."""
         return replace(ledger, request=self.request)
 
 
@@ -190,9 +190,10 @@ class Answered:
     edit: Edit | None = None
 
     def apply(self, ledger: Ledger) -> Ledger:
-        """Put the answer in the request's place."""
+        """Clear the request, and put its answer behind the last ones."""
         if ledger.request is None or ledger.request.id != self.answer.id:
             return ledger
         if self.edit is not None:
             ledger = self.edit.apply(ledger)
-        return replace(ledger, request=None, answer=self.answer)
+        answers = (*ledger.answers, self.answer)[-ANSWERS_KEPT:]
+        return replace(ledger, request=None, answers=answers)

@@ -24,6 +24,9 @@ ABANDONED_KEPT = 20
 DELETED_KEPT = 5
 """How many deleted predecessors are remembered."""
 
+ANSWERS_KEPT = 5
+"""How many answers are kept, so that a command finds its own after others had theirs."""
+
 
 class ClaimKind(StrEnum):
     """What a claim is for."""
@@ -288,7 +291,7 @@ class Ledger:
         hold: set while the target is held.
         failure: the last failure, or None after a success.
         request: what a command waits for, or None.
-        answer: what became of the last request, or None.
+        answers: what became of the last requests, the latest at the end.
     """
 
     secret: SecretRef
@@ -306,11 +309,15 @@ class Ledger:
     hold: Hold | None = None
     failure: Failure | None = None
     request: Request | None = None
-    answer: Answer | None = None
+    answers: tuple[Answer, ...] = ()
 
     def entry(self, key_hash: str) -> RetiringKey | None:
         """Return the retiring key with the given hash, or None."""
         return next((each for each in self.retiring if each.hash == key_hash), None)
+
+    def answer_to(self, request_id: str) -> Answer | None:
+        """Return what became of the request of an id, or None."""
+        return next((each for each in self.answers if each.id == request_id), None)
 
     def with_entry(self, entry: RetiringKey) -> Ledger:
         """Return a copy in which the entry replaces the one of its hash, or is added."""

@@ -234,7 +234,8 @@ class Asking:
 
         Where the answer to its writing was lost, it may have been acted on by now.
         """
-        return self._id in {each.id for each in (book.request, book.answer) if each is not None}
+        stands = book.request is not None and book.request.id == self._id
+        return stands or book.answer_to(self._id) is not None
 
     def _new(self, book: Ledger) -> Request:
         """Return the request as it is to be written on this version of the ledger."""
@@ -256,10 +257,10 @@ class Asking:
         book = seen.ledger
         if book is None:
             return Asked(Ending.GONE, request, detail=_no_ledger(seen))
-        if book.answer is not None and book.answer.id == request.id:
-            return Asked(Ending.ANSWERED, request, book.answer)
+        if (answer := book.answer_to(request.id)) is not None:
+            return Asked(Ending.ANSWERED, request, answer)
         if book.request is None or book.request.id != request.id:
-            detail = "the request is no longer in the ledger, and its answer has been replaced"
+            detail = "the request is no longer in the ledger, and neither is its answer"
             return Asked(Ending.GONE, request, detail=detail, began=book.pending is not None)
         if book.failure is not None:
             why = f"{MEANING[book.failure.reason]} {book.failure.detail}".strip()

@@ -331,7 +331,7 @@ def ledgers(draw: st.DrawFn, *, any_schema: bool = False) -> Ledger:
         hold=draw(st.none() | st.none() | holds),
         failure=draw(st.none() | st.none() | failures),
         request=draw(st.none() | st.none() | requests),
-        answer=draw(st.none() | st.none() | answers),
+        answers=tuple(draw(st.lists(answers, max_size=2))),
         **chosen,
     )
 

@@ -9,12 +9,15 @@ import pytest
 from rotator.core.asked import is_rotated, rotation_claimed_at, rotation_demand
 from rotator.core.ledger import ClaimKind, ServedKey
 from rotator.core.request import Arguments, Request, Verb
+from rotator.core.snapshot import Demand
 from tests.core.builders import HOUR, NOW, WRITTEN, A, B, claim, ledger, served
 
 
-def asked_for(*, compromised: bool = False, replaces: str | None = A) -> Request:
+def asked_for(
+    *, compromised: bool = False, overwrite: bool = False, replaces: str | None = A
+) -> Request:
     """A request for a rotation, made an hour ago."""
-    arguments = Arguments(compromised=compromised, named=False)
+    arguments = Arguments(compromised=compromised, overwrite_foreign=overwrite, named=False)
     at = NOW - HOUR
     return Request("0" * 16, Verb.ROTATE, arguments, "ops", at, at + 2 * HOUR, replaces)
 
@@ -23,10 +26,11 @@ def asked_for(*, compromised: bool = False, replaces: str | None = A) -> Request
     "key", [None, served(minted_by_us=False, claimed_at=None)], ids=["none", "made by hand"]
 )
 def test_a_target_without_a_key_of_ours_is_asked_for_one_from_now_on(key: ServedKey | None) -> None:
-    book, request = ledger(served=key), asked_for(compromised=True)
+    book, request = ledger(served=key), asked_for(compromised=True, overwrite=True)
     assert not is_rotated(book, request)
     demand = rotation_demand(book, request, NOW)
-    assert (demand.at, demand.named, demand.compromised) == (NOW, False, True)
+    assert demand == Demand(NOW, named=False, compromised=True, overwrite_foreign=True)
+    assert not rotation_demand(book, asked_for(), NOW).overwrite_foreign
 
 
 def test_a_key_that_took_the_place_of_the_one_that_was_served_fulfils_the_request() -> None:

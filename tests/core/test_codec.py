@@ -83,7 +83,7 @@ def test_an_instant_of_another_zone_is_the_same_instant_in_utc() -> None:
 def test_a_ledger_holds_nothing_but_what_the_format_names() -> None:
     assert set(encode_ledger(FULL)) == {
         "schema", "audit_head", "secret", "policy", "first_seen", "pending", "served", "foreign",
-        "retiring", "abandoned", "deleted", "put_back", "hold", "failure", "request", "answer",
+        "retiring", "abandoned", "deleted", "put_back", "hold", "failure", "request", "answers",
     }  # fmt: skip
 
 

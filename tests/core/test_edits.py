@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from rotator.core import edits, hand_edits
 from rotator.core.edits import Edit
-from rotator.core.ledger import ClaimKind, Ledger, PutBack
+from rotator.core.ledger import ANSWERS_KEPT, ClaimKind, Ledger, PutBack
 from rotator.core.reasons import Reason
 from rotator.core.request import Answer, Arguments, Request, Result, Verb
 from tests.core.builders import (
@@ -354,7 +354,7 @@ def test_a_value_seen_twice_gives_no_second_grace() -> None:
 def test_an_answer_takes_the_place_of_its_request_and_makes_its_edit_with_the_same_write() -> None:
     book = ledger(request=REQUEST)
     answered = hand_edits.Answered(ANSWER, hand_edits.SetHold(HELD)).apply(book)
-    assert (answered.request, answered.answer, answered.hold) == (None, ANSWER, HELD)
+    assert (answered.request, answered.answers, answered.hold) == (None, (ANSWER,), HELD)
 
 
 def test_the_answer_to_a_request_that_was_withdrawn_or_replaced_changes_nothing() -> None:
@@ -363,10 +363,20 @@ def test_the_answer_to_a_request_that_was_withdrawn_or_replaced_changes_nothing(
         assert hand_edits.Answered(ANSWER, hand_edits.SetHold(HELD)).apply(book) == book
 
 
+def test_the_last_answers_are_kept_and_the_oldest_goes() -> None:
+    book = ledger()
+    for number in range(ANSWERS_KEPT + 1):
+        book = hand_edits.Ask(replace(REQUEST, id=str(number))).apply(book)
+        book = hand_edits.Answered(replace(ANSWER, id=str(number))).apply(book)
+    assert [each.id for each in book.answers] == [str(each) for each in range(1, ANSWERS_KEPT + 1)]
+    assert book.answer_to("0") is None
+    assert book.answer_to("1") == replace(ANSWER, id="1")
+
+
 def test_a_request_leaves_the_answer_to_the_last_one_to_be_read() -> None:
     asked = replace(REQUEST, id="0815")
-    book = hand_edits.Ask(asked).apply(ledger(answer=ANSWER))
-    assert (book.request, book.answer) == (asked, ANSWER)
+    book = hand_edits.Ask(asked).apply(ledger(answers=(ANSWER,)))
+    assert (book.request, book.answers) == (asked, (ANSWER,))
 
 
 def test_a_command_withdraws_its_own_request_only() -> None:

@@ -238,8 +238,7 @@ def test_a_command_that_dies_leaves_a_request_that_is_not_acted_on_after_its_tim
     stand.attend()
     assert stand.served == before
     assert stand.book.request is None
-    assert stand.book.answer is not None
-    assert stand.book.answer.reason is Reason.TIMED_OUT
+    assert [each.reason for each in stand.book.answers] == [Reason.TIMED_OUT]
 
 
 def test_when_the_holder_is_gone_the_command_says_so_and_withdraws() -> None:
@@ -639,8 +638,20 @@ def test_an_answer_that_cannot_be_written_is_tried_again_soon() -> None:
     stand.attend()
     after = stand.book
     assert after.request is None
-    assert after.answer is not None
-    assert after.answer.result is Result.DONE
+    assert [each.result for each in after.answers] == [Result.DONE]
+
+
+def test_a_command_finds_its_answer_after_others_had_theirs() -> None:
+    stand = Stand()
+    first = _asking(stand, Verb.RETIRE)
+    assert first.place_now()
+    for _ in range(2):
+        stand.attend()
+        assert _asking(stand, Verb.RETIRE).place_now()
+    stand.attend()
+    asked = first.wait()
+    assert (asked.ending, asked.answer) == (Ending.ANSWERED, stand.book.answers[0])
+    assert len(stand.book.answers) == 3
 
 
 def test_a_command_tells_which_change_its_request_waits_for() -> None:
