@@ -70,7 +70,7 @@ def _asked(request: Request) -> str:
     said, since = request.arguments, moment(request.at)
     flags = {"--compromised": said.compromised, "--overwrite-foreign": said.overwrite_foreign}
     words = [str(request.verb), *(flag for flag, given in flags.items() if given)]
-    words += [said.key] if said.key is not None else []
+    words += said.keys
     why = f": {said.why}" if said.why else ""
     until = moment(request.until)
     return f"{' '.join(words)} by {request.by} since {since}{why}. It stands until {until}."

@@ -178,7 +178,12 @@ class _Retiring:
 
     def wish(self, target: Target) -> tuple[Verb, Arguments]:
         """Return what to ask for."""
-        return Verb.RETIRE, Arguments(key=self._key(target))
+        key = self._key(target)
+        if key is not None:
+            return Verb.RETIRE, Arguments(keys=(key,))
+        book = self._acting.book(target)
+        old = operate.retirable(book) if book is not None else ()
+        return Verb.RETIRE, Arguments(keys=tuple(sorted(old)))
 
     def act(self, target: Target, request: Request | None, limit: float) -> Outcome:
         """Retire in this process, and let one pass disable what it can."""

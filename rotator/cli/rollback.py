@@ -57,9 +57,11 @@ def rollback(
         world = acting.world
 
         def wish(target: Target) -> tuple[Verb, Arguments]:
-            book = acting.book(target) if key is not None else None
-            whole = whole_hash(target, book, key) if book is not None and key is not None else key
-            return Verb.ROLLBACK, Arguments(key=whole)
+            if key is None:
+                return Verb.ROLLBACK, Arguments()
+            book = acting.book(target)
+            whole = whole_hash(target, book, key) if book is not None else key
+            return Verb.ROLLBACK, Arguments(keys=(whole,))
 
         def act(target: Target, request: Request | None, limit: float) -> Outcome:
             def note(chosen: str) -> None:

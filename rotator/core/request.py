@@ -32,14 +32,16 @@ class Arguments:
         named: whether the target was named, and not only swept up with all others (rotate).
         compromised: skip all waits, and disable all predecessors (rotate).
         overwrite_foreign: overwrite a value that no key explains (rotate).
-        key: whole hash of the key that is meant (rollback, retire), or None.
+        keys: whole hashes of the keys that are meant: one or none (rollback), or all that
+            were old when the command was given (retire), so that a key that is replaced
+            meanwhile keeps its grace.
         why: the operator's words (hold), or an empty text.
     """
 
     named: bool = True
     compromised: bool = False
     overwrite_foreign: bool = False
-    key: str | None = None
+    keys: tuple[str, ...] = ()
     why: str = ""
 
 

@@ -55,7 +55,8 @@ def retire(world: World, target: Target, *, key: str | None, by: str) -> tuple[s
         Refused: there is no such retiring key, or no ledger that can be changed.
         ServiceError: Vault could not be asked.
     """
-    keys = retirable(_book(world, target), key)
+    old = retirable(_book(world, target))
+    keys = old if key is None else old & {key}
     if key is not None and not keys:
         raise Refused("vault", f"retire a key of {target.name}", f"{key} is not retiring there")
     if keys:
@@ -66,12 +67,10 @@ def retire(world: World, target: Target, *, key: str | None, by: str) -> tuple[s
     return tuple(sorted(keys))
 
 
-def retirable(book: Ledger, key: str | None) -> frozenset[str]:
-    """Return the retiring keys that are still enabled: the one of that hash, or all."""
+def retirable(book: Ledger) -> frozenset[str]:
+    """Return the hashes of the retiring keys that are still enabled."""
     return frozenset(
-        entry.hash
-        for entry in book.retiring
-        if (entry.disabled_at is None or entry.enabled_by_hand) and key in (None, entry.hash)
+        entry.hash for entry in book.retiring if entry.disabled_at is None or entry.enabled_by_hand
     )
 
 

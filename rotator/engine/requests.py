@@ -191,22 +191,27 @@ class _Case:
             "--overwrite-foreign": arguments.overwrite_foreign,
         }
         words = [flag for flag, given in flags.items() if given]
-        words += [arguments.key] if arguments.key is not None else []
+        words += arguments.keys
         note_command(
             self.world,
             self.target,
             command=str(request.verb),
             by=request.by,
             detail=arguments.why or " ".join(words),
-            key=arguments.key,
+            key=self.one_key(),
             request=request.id if _ID.fullmatch(request.id) else None,
         )
+
+    def one_key(self) -> str | None:
+        """Return the key that is meant where that is a single one, or None."""
+        keys = self.request.arguments.keys
+        return keys[0] if len(keys) == 1 else None
 
     def begin(self, book: Ledger) -> Attempt:
         """Return a new attempt at what takes more than an edit."""
         world, target, request = self.world, self.target, self.request
         if request.verb is Verb.ROLLBACK:
-            return WayBack(world, target, request.arguments.key, lambda _: None, request.served)
+            return WayBack(world, target, self.one_key(), lambda _: None, request.served)
         if request.verb is Verb.ADOPT:
             return Adoption(world, target, request.served)
         demand = rotation_demand(book, request, world.clock.now())
@@ -260,10 +265,12 @@ def _release(case: _Case, book: Ledger) -> None:
 
 
 def _retire(case: _Case, book: Ledger) -> None:
-    wanted = case.request.arguments.key
-    keys = retirable(book, wanted)
-    if wanted is not None and not keys:
-        case.answer(Result.FAILED, Reason.NO_OLDER_KEY, f"{wanted} is not retiring there")
+    wanted = frozenset(case.request.arguments.keys)
+    keys = retirable(book) & wanted
+    unknown = wanted - {each.hash for each in (*book.retiring, *book.deleted)}
+    if unknown and not keys:
+        detail = f"{' '.join(sorted(unknown))} is not retiring there"
+        case.answer(Result.FAILED, Reason.NO_OLDER_KEY, detail)
         return
     told = tuple(sorted(keys))
     case.answer(Result.DONE, keys=told, edit=hand_edits.RetireByHand(keys) if keys else None)

@@ -47,7 +47,7 @@ def test_a_failure_says_what_failed_since_when_and_when_it_is_tried_again(stand:
     [
         (Verb.HOLD, Arguments(why="look: \x1b[2J"), "hold by me@here since 20"),
         (Verb.ROTATE, Arguments(compromised=True), "rotate --compromised by me@here since 20"),
-        (Verb.RETIRE, Arguments(key="ab" * 32), f"retire {'ab' * 32} by me@here since 20"),
+        (Verb.RETIRE, Arguments(keys=("ab" * 32,)), f"retire {'ab' * 32} by me@here since 20"),
     ],
 )
 def test_a_request_that_is_not_answered_yet_is_shown(

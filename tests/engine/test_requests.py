@@ -163,7 +163,7 @@ def test_hold_release_and_retire_are_one_write_with_their_answer() -> None:
     assert released.hold is None
     (old,) = stand.book.retiring
     stand.lab.excused.add(old.hash)  # an operator says so
-    retired = stand.ask(Verb.RETIRE)
+    retired = stand.ask(Verb.RETIRE, Arguments(keys=(old.hash,)))
     assert retired.answer is not None
     assert retired.answer.keys == (old.hash,)
     entry = stand.book.entry(old.hash)
@@ -181,10 +181,38 @@ def test_a_rollback_through_the_holder_serves_the_old_key_again() -> None:
     assert stand.served == before
 
 
+def test_a_key_that_is_replaced_after_the_command_was_given_is_not_retired_with_the_old_ones() -> (
+    None
+):
+    stand = Stand()
+    stand.ask(Verb.ROTATE)
+    (old,) = stand.book.retiring
+    stand.lab.excused.add(old.hash)  # an operator says so
+    replaced = stand.served
+    stand.ask(Verb.ROTATE)
+    asked = stand.ask(Verb.RETIRE, Arguments(keys=(old.hash,)))
+    assert asked.answer is not None
+    assert asked.answer.keys == (old.hash,)
+    entry = stand.book.entry(replaced)
+    assert entry is not None
+    assert (entry.why, entry.disabled_at) == (Reason.SUPERSEDED, None)
+
+
+def test_old_keys_that_went_meanwhile_are_no_failure_of_a_retirement() -> None:
+    stand = Stand()
+    stand.ask(Verb.ROTATE)
+    (old,) = stand.book.retiring
+    stand.lab.excused.add(old.hash)  # an operator says so
+    for keys in ((old.hash,), ()):
+        asked = stand.ask(Verb.RETIRE, Arguments(keys=(old.hash,)))
+        assert asked.answer is not None
+        assert (asked.answer.result, asked.answer.keys) == (Result.DONE, keys)
+
+
 def test_a_key_that_is_not_retiring_is_refused_with_its_reason() -> None:
     stand = Stand()
     for verb in (Verb.RETIRE, Verb.ROLLBACK):
-        asked = stand.ask(verb, Arguments(key="f" * 64))
+        asked = stand.ask(verb, Arguments(keys=("f" * 64,)))
         assert asked.answer is not None
         assert (asked.answer.result, asked.answer.reason) == (Result.FAILED, Reason.NO_OLDER_KEY)
 

@@ -116,7 +116,7 @@ def _rollback(sim: Simulation, target: Target, rng: random.Random) -> bool:
             target,
             Verb.ROLLBACK,
             lambda world: reconcile(world, target, demand=demand),
-            Arguments(key=key),
+            Arguments(keys=(key,)),
         )
     return bool(known)
 
@@ -129,7 +129,10 @@ def _command(sim: Simulation, target: Target, what: str) -> None:
         "release": lambda world: operate.release(world, target, by="somebody"),
         "retire": lambda world: operate.retire(world, target, key=None, by="somebody"),
     }
-    sim.ask(target, Verb(what), commands[what], Arguments(why="sim" if what == "hold" else ""))
+    book = sim.judge.book(target.name)
+    old = tuple(sorted(operate.retirable(book))) if what == "retire" and book is not None else ()
+    why = "sim" if what == "hold" else ""
+    sim.ask(target, Verb(what), commands[what], Arguments(keys=old, why=why))
 
 
 Done = bool | None
