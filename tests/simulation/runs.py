@@ -61,6 +61,7 @@ class Totals:
         cpu: seconds of processors.
         hits: by step and fault, how often that came to pass.
         conditions: by name, how often one made a difference.
+        fleets: by how many replicas there were, with a lease or without, how many lives.
         failures: the reports of the seeds that failed.
     """
 
@@ -75,6 +76,7 @@ class Totals:
     cpu: float = 0.0
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
     conditions: Counter[str] = field(default_factory=Counter)
+    fleets: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _told: int = 0
 
@@ -94,6 +96,7 @@ class Totals:
         self.key_days += sim.hub.elapsed * len(sim.scenario.targets) / 86400
         self.hits.update(sim.hits)
         self.conditions.update(sim.conditions)
+        self.fleets[_fleet(sim.scenario)] += 1
 
     def add(self, other: Totals) -> None:
         """Count what other seeds came to."""
@@ -107,6 +110,7 @@ class Totals:
         self.cpu += other.cpu
         self.hits.update(other.hits)
         self.conditions.update(other.conditions)
+        self.fleets.update(other.fleets)
         self.failures += other.failures
 
     def empty(self) -> list[str]:
@@ -246,6 +250,9 @@ def told(totals: Totals) -> str:
         "conditions (calls that felt them), hands and clocks:",
         *_columns([f"{what:22}{totals.conditions[what]:7}" for _, what in CONDITIONS]),
         "",
+        "lives by replicas:",
+        *_columns([f"{fleet:22}{lives:7}" for fleet, lives in sorted(totals.fleets.items())]),
+        "",
         f"empty: {_few(totals.empty())}",
         f"{len(totals.failures)} failed",
     ]
@@ -267,6 +274,11 @@ def table(hits: Counter[tuple[str, str]]) -> list[str]:
         cells = (str(hits[step, each]) if possible(step, each) else "-" for each in FAULTS)
         lines.append(f"{step:{width}} " + " ".join(f"{each:>6}" for each in cells))
     return lines
+
+
+def _fleet(life: Scenario) -> str:
+    """Return how many replicas a life has, and whether a lease says which of them acts."""
+    return f"{len(life.skews)} {'with' if life.lease else 'without'} a lease"
 
 
 def _columns(cells: list[str]) -> list[str]:
