@@ -17,6 +17,8 @@ SURVIVED = frozenset({0, 5, 33})
 
 REFUSED_BY_TYPES = 37
 
+_LOGGING = frozenset(f"log.{level}" for level in ("debug", "info", "warning", "error"))
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -103,11 +105,13 @@ def mutants_of(folder: Path, module: Path) -> Iterator[Mutant]:
 
 
 def is_wording(mutant: Mutant) -> bool:
-    """Tell whether only sentences differ (a text with a blank in it): tests do not ask for those.
+    """Tell whether only words differ: a sentence (a text with a blank in it), or what is logged.
 
-    What a sentence must say is asked for by the tests that name it.
+    Tests do not ask for those in general: nothing acts on them, and the audit trail, not the
+    log, is what tells later what was done. What a sentence or a line of the log must say is
+    asked for by the tests that name it.
     """
-    return _without_sentences(mutant.before) == _without_sentences(mutant.after)
+    return _without_words(mutant.before) == _without_words(mutant.after)
 
 
 def _functions(source: str) -> dict[str, ast.AST]:
@@ -133,10 +137,12 @@ def _printed(node: ast.AST) -> list[str]:
 
 
 @cache
-def _without_sentences(node: ast.AST) -> str:
-    """Return a function as text in which all sentences are the same."""
+def _without_words(node: ast.AST) -> str:
+    """Return a function as text in which all sentences, and all lines of the log, are the same."""
     tree = ast.parse(ast.unparse(node))
     for each in ast.walk(tree):
         if isinstance(each, ast.Constant) and isinstance(each.value, str) and " " in each.value:
             each.value = " "
+        if isinstance(each, ast.Call) and ast.unparse(each.func) in _LOGGING:
+            each.args, each.keywords = [], []
     return ast.dump(tree)

@@ -23,8 +23,6 @@ SETTINGS = """\
 source_paths = rotator
 only_mutate =
     {modules}
-do_not_mutate_patterns =
-    _log\\.
 also_copy =
     config.example.toml
     docs

@@ -63,9 +63,13 @@ class Box:
 def x_take__mutmut_orig(n): return 1
 
 def x_take__mutmut_1(n): return 2
+
+def x_tell__mutmut_orig(n): log.info("told: %s", n, extra={"reason": n})
+
+def x_tell__mutmut_1(n): log.info("told: %s", None, extra={"REASON": n})
 """
 CODES = """{"exit_code_by_key": {"a.b.xǁBoxǁput__mutmut_1": 0, "a.b.xǁBoxǁput__mutmut_2": 0,
-"a.b.x_take__mutmut_1": 1}}"""
+"a.b.x_take__mutmut_1": 1, "a.b.x_tell__mutmut_1": 0}}"""
 
 
 def test_a_survivor_is_told_in_the_form_in_which_it_is_explained(tmp_path: Path) -> None:
@@ -77,8 +81,9 @@ def test_a_survivor_is_told_in_the_form_in_which_it_is_explained(tmp_path: Path)
         (True, False),
         (True, False),
         (False, True),
+        (True, False),
     ]
-    assert [is_wording(each) for each in mutants] == [False, True, False]
+    assert [is_wording(each) for each in mutants] == [False, True, False, True]
     assert mutants[0].told() == "a.b.Box.put\n- if n > 1:\n+ if n >= 1:"
     assert mutants[2].change.function == "a.b.take"
 
