@@ -37,10 +37,8 @@ def instant(zone: ZoneInfo, day: date, minutes: int = 0) -> datetime:
     days, minutes = divmod(minutes, _MINUTES_OF_A_DAY)
     wall = datetime.combine(day + days * _DAY, time(*divmod(minutes, 60)))
     found = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if found.astimezone(zone).replace(tzinfo=None) == wall:
-        return found
-    # The wall clock skips this time. Read with either of the two offsets it lies on either side
-    # of the moment at which the clock is put forward, which is the instant to be found.
+    # Only a time that the wall clock skips is earlier in its second reading. The two lie on either
+    # side of the moment at which the clock is put forward then, which is the instant to be found.
     before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     while found - before > _SECOND:
         middle = before + (found - before) // 2 // _SECOND * _SECOND

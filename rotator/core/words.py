@@ -1,4 +1,4 @@
-"""Instants and lengths of time as people and programs read them, in every output alike."""
+"""Instants, lengths of time and numbers of targets as people and programs read them, in every output alike."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def span(seconds: float) -> str:
         if seconds >= 2 * unit or (unit <= seconds and name == "d"):
             return f"{seconds / unit:.0f}{name}"
     return f"{max(0, seconds):.0f}s"
+
+
+def targets(count: int) -> str:
+    """Return a number of targets in words, such as ``one target`` or ``1,000 targets``."""
+    return "one target" if count == 1 else f"{count:,} targets"
 
 
 def in_future(at: datetime | None, now: datetime) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from rotator.core.words import targets
 from rotator.daemon.progress import Activity
 from rotator.daemon.resyncing import Resynced
 from rotator.daemon.shared import Role
@@ -50,7 +51,7 @@ class Status:
         """Return all this in one line for a person."""
         if not self.ready:
             return "waiting for Vault"
-        parts = [f"{self.targets} targets"]
+        parts = [targets(self.targets)]
         if self.role is not Role.ACTING:
             parts.append(f"standing by for {self.leader}" if self.leader else "standing by")
         if self.requests:

@@ -6,6 +6,7 @@ import logging
 import threading
 from datetime import datetime
 
+from rotator.core.words import targets
 from rotator.daemon.duty import Duty
 from rotator.daemon.shared import Role, Shared
 from rotator.daemon.table import Table
@@ -53,7 +54,7 @@ class Sweep:
         if not names:
             _log.info("a rotation of every target is already waited for")
             return
-        _log.warning("a rotation was asked for of %d targets", len(names))
+        _log.warning("a rotation was asked for of %s", targets(len(names)))
         self._record()
         for name in names:
             self._turns.give(name)
@@ -67,7 +68,7 @@ class Sweep:
         except ServiceError as error:
             _log.error("the process that acts could not be asked to rotate: %s", error)
             return
-        _log.warning("%s acts, and was asked to rotate %d targets", shared.leader, asked)
+        _log.warning("%s acts, and was asked to rotate %s", shared.leader, targets(asked))
 
     def _record(self) -> None:
         """Write it into the audit trail; where that fails, the next step will not act."""

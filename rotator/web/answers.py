@@ -125,7 +125,8 @@ class Answers:
             case "/metrics":
                 return self._measured()
         if not self._page_on:
-            return Answer(404, b"not found\n")
+            why = b"the status page is off: page = true in [http] turns it on\n"
+            return Answer(404, why if request.path == "/" else b"not found\n")
         if not self._is_our_host(request.host):
             told = b"the page is served under an address or localhost only, not under this name\n"
             return Answer(421, told)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rotator.core.view import State
-from rotator.core.words import in_future, span
+from rotator.core.words import in_future, span, targets
 from rotator.web.fleet import UNSEEN, Fleet, Tone, tone_of
 from rotator.web.recorder import AuditState
 from rotator.web.state import Process, Role
@@ -50,7 +50,7 @@ def headline(
     unseen = fleet.counts[UNSEEN]
     if bad == len(rows):
         whole = "All" if bad > 1 else "The"
-        return Tone.BAD, f"{whole} {_targets(bad)} {_needs(bad)} attention"
+        return Tone.BAD, f"{whole} {targets(bad)} {_needs(bad)} attention"
     if bad:
         return Tone.BAD, f"{bad:,} of {len(rows):,} targets {_needs(bad)} attention"
     if unseen:
@@ -60,10 +60,6 @@ def headline(
     if len(rows) == 1:
         return Tone.FINE, "The one target is in order"
     return Tone.FINE, f"All {len(rows):,} targets are in order"
-
-
-def _targets(count: int) -> str:
-    return "one target" if count == 1 else f"{count:,} targets"
 
 
 def _needs(count: int) -> str:

@@ -12,6 +12,7 @@ from rotator.core.hand_edits import Adopt, ValueSeen
 from rotator.core.ledger import Ledger
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
+from rotator.core.rotation import due
 from rotator.core.snapshot import Demand, Snapshot
 from rotator.core.steps import Finding, NeedLook, NeedValue, Plan
 from tests.core.builders import (
@@ -61,6 +62,15 @@ def test_one_that_waits_for_its_turn_since_it_was_first_seen_is_taken_as_well() 
     assert the_edit(of(adopting(book)), Adopt) == Adopt(A, NOW)
 
 
+def test_one_that_became_due_after_it_was_first_seen_is_taken_as_well() -> None:
+    old = replace(BY_HAND, due_from=NOW - 40 * DAY)
+    book = ledger(served=old)
+    when = due(snapshot(book), NOW)
+    assert when is not None
+    assert (when.at, when.reason) == (NOW, Reason.EVERY)
+    assert the_edit(of(adopting(book)), Adopt) == Adopt(A, NOW)
+
+
 def test_a_key_that_is_not_overdue_keeps_its_schedule() -> None:
     assert of(adopting(ledger(served=BY_HAND))).steps == ()
 
@@ -97,7 +107,7 @@ def test_what_no_key_explains_waits_for_one_of_two_things_and_both_are_named() -
     (finding,) = chosen.findings
     assert (finding.reason, finding.attention) == (Reason.FOREIGN_VALUE, True)
     assert "a key of the account" in finding.sentence
-    assert "--overwrite-foreign" in finding.sentence
+    assert "`rotator rotate billing --overwrite-foreign`" in finding.sentence
     assert chosen.steps == ()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotator.core.calendar import instant, is_open, longest_closed, opens_at
+from rotator.core.calendar import HORIZON, instant, is_open, longest_closed, opens_at
 from rotator.core.target import Blackout, Policy, Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -42,6 +44,16 @@ def open_minutes(given_policy: Policy, start: str, end: str) -> int:
         count += is_open(given_policy, at)
         at += timedelta(minutes=1)
     return count
+
+
+@pytest.fixture(params=["Pacific/Honolulu", "UTC", "Pacific/Kiritimati"])
+def _machine_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine has a zone of its own: the last one of a day, or the first one."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def test_without_windows_and_blackouts_it_is_always_open() -> None:
@@ -123,6 +135,15 @@ def test_a_calendar_without_an_opening_is_an_error() -> None:
         opens_at(never, datetime(2026, 6, 1, tzinfo=UTC))
 
 
+def test_an_opening_at_the_very_end_of_the_five_years_is_found_and_a_later_one_is_not() -> None:
+    at = datetime(2026, 6, 1, tzinfo=UTC)
+    end = (at + HORIZON).date()
+    blocked = Blackout(at.date(), end - timedelta(days=1))
+    assert opens_at(policy(zone=ZoneInfo("UTC"), blackouts=(blocked,)), at) == at + HORIZON
+    with pytest.raises(ValueError, match="no opening within five years"):
+        opens_at(policy(zone=ZoneInfo("UTC"), blackouts=(Blackout(at.date(), end),)), at)
+
+
 @pytest.mark.parametrize("days", [frozenset(), frozenset({7})], ids=["none", "no weekday"])
 def test_windows_that_no_day_has_are_an_error(days: frozenset[int]) -> None:
     closed = policy(Window(days, 0, 60), blackouts=(CHRISTMAS,))
@@ -161,6 +182,7 @@ def test_a_wall_time_is_the_first_instant_that_reaches_it(
     assert (found, found.tzinfo) == (datetime.fromisoformat(expected), UTC)
 
 
+@pytest.mark.usefixtures("_machine_in")
 @pytest.mark.parametrize("minute", range(120, 180))
 def test_every_minute_of_the_missing_hour_is_the_moment_at_which_the_clock_is_put_forward(
     minute: int,
@@ -208,6 +230,21 @@ def test_a_weekly_window_in_the_missing_hour_opens_a_week_later() -> None:
     sunday = policy(Window(frozenset({6}), 120, 150))
     assert opens_at(sunday, wall(BERLIN, "2026-03-28T12:00")) == wall(BERLIN, "2026-04-05T02:00")
     assert longest_closed(sunday) > timedelta(days=13)
+
+
+@pytest.mark.usefixtures("_machine_in")
+@pytest.mark.parametrize("zone", [ZoneInfo("Pacific/Honolulu"), ZoneInfo("Pacific/Kiritimati")])
+def test_days_are_those_of_the_policy_s_zone_whatever_the_machine_s_own(zone: ZoneInfo) -> None:
+    night = policy(NIGHT, zone=zone)
+    for each in ("2026-07-01T03:00", "2026-07-01T22:00"):
+        assert is_open(night, wall(zone, each))
+    daily = policy(
+        Window(DAILY, 540, 1020),
+        zone=zone,
+        blackouts=(Blackout(date(2026, 7, 1), date(2026, 7, 1)),),
+    )
+    # From five in the afternoon of the day before to nine in the morning of the day after.
+    assert longest_closed(daily) == timedelta(hours=40)
 
 
 # --- how long it stays closed -----------------------------------------------------------------

@@ -272,6 +272,14 @@ def test_a_success_forgets_the_failure() -> None:
         assert edit.apply(ledger(failure=FAILURE)).failure is None
 
 
+@pytest.mark.parametrize("edit", [edits.KeyDisabled(B, NOW), edits.KeyRemoved(B)])
+def test_to_clean_up_after_a_failed_rotation_does_not_end_its_wait(edit: Edit) -> None:
+    lost = ledger(retiring=(retiring(B, why=Reason.NEVER_SERVED),), failure=FAILURE)
+    assert edit.apply(lost).failure == FAILURE
+    old = ledger(retiring=(retiring(B, why=Reason.SUPERSEDED),), failure=FAILURE)
+    assert edit.apply(old).failure is None
+
+
 def test_the_last_five_predecessors_that_went_are_remembered_each_once() -> None:
     book = ledger()
     for name in ("1", "2", "3", "4", "5", "6", "3"):

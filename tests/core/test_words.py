@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from rotator.core.words import in_future, moment, span
+from rotator.core.words import in_future, moment, span, targets
 from tests.core.builders import NOW
 
 
@@ -39,3 +39,9 @@ def test_a_future_instant_is_told_by_what_is_left() -> None:
     assert in_future(NOW + timedelta(seconds=1), NOW) == "now"
     assert in_future(NOW - timedelta(days=5), NOW) == "now"
     assert in_future(None, NOW) == "-"
+
+
+def test_one_target_is_not_several() -> None:
+    assert [targets(each) for each in (0, 1, 2, 1000)] == [
+        "0 targets", "one target", "2 targets", "1,000 targets",
+    ]  # fmt: skip

@@ -102,12 +102,12 @@ def test_a_service_manager_that_does_not_listen_is_told_of_once(
 def test_what_the_service_manager_did_not_take_is_said_again(tmp_path: Path) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "late")}, SystemClock())
     assert not notifier.ready()
-    notifier.status("1 targets")
+    notifier.status("one target")
     manager = Manager(str(tmp_path / "late"))
     assert notifier.ready()
-    notifier.status("1 targets")
-    notifier.status("1 targets")
-    assert manager.lines() == ["READY=1", "STATUS=1 targets"]
+    notifier.status("one target")
+    notifier.status("one target")
+    assert manager.lines() == ["READY=1", "STATUS=one target"]
     manager.close()
 
 
@@ -152,7 +152,7 @@ def test_the_daemon_is_ready_while_vault_is_away_reloads_and_stops_in_words(
     eventually(lambda: "STATUS=waiting for Vault" in manager.lines(), "it says what it waits for")
     eventually(lambda: "WATCHDOG=1" in manager.lines(), "it is alive")
     stand.sandbox.vault.sealed = False
-    eventually(lambda: "STATUS=1 targets" in manager.lines(), "it goes on")
+    eventually(lambda: "STATUS=one target" in manager.lines(), "it goes on")
     stand.write(["billing-api", "b"], policy=CALM)
     process.send_signal(signal.SIGHUP)
     eventually(lambda: manager.lines().count("READY=1") == 2, "the reload is over")

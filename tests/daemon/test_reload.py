@@ -331,7 +331,7 @@ def test_the_status_tells_how_the_process_does(stand: Stand) -> None:
         assert status.config_sha256 == stand.config().sha256
         assert status.resync is not None
         assert status.resync.failed is None
-        assert status.line() == "1 targets"
+        assert status.line() == "one target"
 
 
 def test_what_a_worker_is_in_is_told_while_it_is_in_it(stand: Stand) -> None:

@@ -77,6 +77,7 @@ def test_without_the_page_nothing_of_it_is_served(clock: FakeClock) -> None:
     whole = answers(fleet(1), clock, page=False)
     for path in ("/", "/icon-fine.svg", "/index.html"):
         assert get(whole, path).status == 404
+    assert b"page = true" in get(whole, "/").body
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/metrics/", "//", "/style-0.css", "/../etc/passwd"])

@@ -91,7 +91,7 @@ def test_it_is_up_while_vault_is_away_and_goes_on_by_itself(home: Home) -> None:
     eventually(lambda: home.status_line() == "waiting for Vault", "it says what it waits for")
     with forwarded(port, home.vault.address):
         home.is_served(name)
-        eventually(lambda: home.status_line() == "1 targets", "it says how it does", 60)
+        eventually(lambda: home.status_line() == "one target", "it says how it does", 60)
 
 
 def test_a_reload_takes_a_good_file_and_keeps_the_old_one_instead_of_a_bad_one(home: Home) -> None:
@@ -208,7 +208,7 @@ def test_a_loop_that_is_wedged_while_the_process_lives_is_restarted_too(home: Ho
     home.is_served(name)
     eventually(lambda: "Watchdog timeout" in home.machine.journal(), "it was noticed", 90)
     home.machine.write("/run/not-wedged", "")
-    eventually(lambda: home.status_line() == "1 targets", "another one works", 90)
+    eventually(lambda: home.status_line() == "one target", "another one works", 90)
     home.machine.systemctl("stop", "rotator.service")
     home.machine.run("rm", "/run/not-wedged")
 
@@ -327,6 +327,6 @@ def test_a_calm_service_starts_again_where_it_was(home: Home) -> None:
     served = home.is_served(name)
     for _ in range(3):
         home.machine.systemctl("restart", "rotator.service")
-        eventually(lambda: home.status_line() == "1 targets", "it works", 60)
+        eventually(lambda: home.status_line() == "one target", "it works", 60)
     assert home.value(name) == served
     assert len(home.issued(name)) == 1
