@@ -118,8 +118,6 @@ def _broken_promise(
             return _removal_step(snapshot, progress, step, key, now)
         case Record() | RecordDisabled():
             return _record_step(snapshot, progress, step)
-        case _:
-            pass
     return None
 
 

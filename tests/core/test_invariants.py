@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rotator.core.edits import Abandon, DropClaim, KeyDisabled, KeyRemoved, Promote, RetireKeys
+from rotator.core.hand_edits import SetHold
 from rotator.core.invariants import assert_safe
 from rotator.core.keys import NewKey
 from rotator.core.ledger import ClaimKind
@@ -37,7 +38,9 @@ from tests.core.builders import (
     DAY,
     DELETED,
     FOREIGN,
+    HELD,
     HOUR,
+    LIMITS,
     MINUTE,
     NONCE,
     NOW,
@@ -78,6 +81,8 @@ RECALL = Recall(B, 2, PATH)
 ROLL_BACK = (RECALL, MakeClaim(claim(ClaimKind.ROLLBACK)))
 EXPIRED = snapshot(ledger(pending=claim()))
 LIVE = snapshot(ledger=LedgerSeen(7, NOW, ledger(pending=claim())))
+ENDING = snapshot(ledger=LedgerSeen(7, NOW - LIMITS.claim_timeout, ledger(pending=claim())))
+"""The claim ends this very moment."""
 
 
 def changed(base: Snapshot, *, book: dict[str, Any] | None = None, **changes: Any) -> Snapshot:
@@ -328,6 +333,12 @@ BROKEN: list[tuple[str, Snapshot, tuple[Step, ...], str]] = [
         "only behind a fence",
     ),
     (
+        "a nonce abandoned behind the fence of an earlier claim",
+        EXPIRED,
+        (TakeOverClaim(NOW), Fence(PATH), Record(DropClaim()), ROTATE, Record(Abandon(NONCE))),
+        "only behind a fence",
+    ),
+    (
         "a step after its claim was dropped",
         EXPIRED,
         (TakeOverClaim(NOW), Record(DropClaim()), MINT),
@@ -378,6 +389,12 @@ def test_a_claim_ends_with_its_outcome_so_nothing_more_is_done_under_it(ending: 
 KEPT: list[tuple[str, Snapshot, tuple[Step, ...]]] = [
     ("nothing", CALM, ()),
     ("a rotation", CALM, (ROTATE, MINT, Verify(), PUBLISH, PROMOTE)),
+    (
+        "a claim that outlives a record of something else",
+        CALM,
+        (ROTATE, Record(SetHold(HELD)), MINT, Verify(), PUBLISH, PROMOTE),
+    ),
+    ("a claim taken over at its end", ENDING, (TakeOverClaim(NOW), Record(DropClaim()))),
     ("a rollback", BACK, (*ROLL_BACK, Verify(), PUBLISH, PromoteRecalled(B))),
     (
         "a rollback out of quarantine",

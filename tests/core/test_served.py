@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from rotator.core.hand_edits import ValueSeen
-from rotator.core.ledger import ClaimKind, Hold, PutBack
+from rotator.core.ledger import ClaimKind, ForeignValue, Hold, PutBack
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
 from rotator.core.retirement import Stage, standing
@@ -417,8 +417,9 @@ def test_a_value_that_is_not_a_string_is_foreign() -> None:
 
 
 def test_a_foreign_value_on_the_first_day_is_recorded_as_such() -> None:
-    observed = without_ledger(secret=seen(4, NOBODYS), looks=looks(gone=(NOBODYS,)))
-    assert created(plan(observed, NOW)).ledger.foreign is not None
+    observed = without_ledger(secret=seen(3, NOBODYS), looks=looks(gone=(NOBODYS,)))
+    foreign = created(plan(observed, NOW)).ledger.foreign
+    assert foreign == ForeignValue(3, WRITTEN, since=NOW)
 
 
 @pytest.mark.parametrize("days", [0, 1000])

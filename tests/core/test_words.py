@@ -36,6 +36,7 @@ def test_a_length_of_time_is_in_the_one_unit_that_says_most(seconds: float, word
 
 def test_a_future_instant_is_told_by_what_is_left() -> None:
     assert in_future(NOW + timedelta(days=5), NOW) == "in 5d"
+    assert in_future(NOW + timedelta(seconds=2), NOW) == "in 2s"
     assert in_future(NOW + timedelta(seconds=1), NOW) == "now"
     assert in_future(NOW - timedelta(days=5), NOW) == "now"
     assert in_future(None, NOW) == "-"
