@@ -7,13 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.core.ledger import PolicyDurations
+from rotator.core.ledger import ClaimKind, PolicyDurations
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
+from rotator.core.request import Arguments, Request, Verb
 from rotator.core.retirement import Stage
 from rotator.core.snapshot import LedgerSeen, Snapshot
 from rotator.core.target import AfterDeadline
-from rotator.core.view import State, TargetView, view
+from rotator.core.view import ClaimView, RetiringView, ServedView, State, TargetView, view
 from rotator.core.words import moment
 from tests.core.builders import (
     DAY,
@@ -23,6 +24,7 @@ from tests.core.builders import (
     HOUR,
     LIMITS,
     NOW,
+    PATH,
     WRITTEN,
     A,
     B,
@@ -99,6 +101,50 @@ def test_an_old_key_is_shown_with_its_stage_and_its_times() -> None:
     assert entry.grace_ends == NOW - DAY
     assert entry.until is not None
     assert entry.until > NOW
+
+
+def test_all_that_is_remembered_of_a_target_is_shown() -> None:
+    ends = NOW + 300 * DAY
+    asked = Request("4711", Verb.ROTATE, Arguments(), "me@here", NOW, NOW + HOUR, A)
+    old = quarantined(minted_at=NOW - 60 * DAY, since=NOW - 5 * DAY)
+    book = ledger(
+        served=served(expires_at=ends, minted_by_us=False, minted_at=NOW - 30 * DAY),
+        retiring=(old,),
+        hold=HELD,
+        pending=claim(),
+        request=asked,
+        failure=FAILURE,
+    )
+    seen = snapshot(book, target=target(policy=policy(max_age=90 * DAY)), vault_now=NOW - HOUR)
+    assert shown(seen) == TargetView(
+        name="billing",
+        secret=str(PATH),
+        state=State.FAILING,
+        served=ServedView(A, NOW - 30 * DAY, 3, minted_by_us=False, expires_at=ends),
+        next_due=NOW + 10 * DAY + HOUR,  # by the clock that is behind
+        due_why=Reason.EVERY,
+        max_age_at=WRITTEN + 90 * DAY,
+        retiring=(
+            RetiringView(
+                B,
+                Stage.QUARANTINE,
+                until=NOW - HOUR + 3 * DAY,
+                why=Reason.SUPERSEDED,
+                since=NOW - 5 * DAY,
+                minted_at=NOW - 60 * DAY,
+                grace_ends=NOW - 4 * DAY,
+                disabled_at=NOW - HOUR,
+            ),
+        ),
+        hold=HELD,
+        claim=ClaimView(
+            ClaimKind.ROTATE, "replica-2", NOW - HOUR, NOW - HOUR + LIMITS.claim_timeout
+        ),
+        request=asked,
+        failure=FAILURE,
+        safe=f"The served key goes on working until {moment(ends)}, when it expires.",
+        findings=plan(seen, NOW).findings,
+    )
 
 
 def test_a_change_in_progress_is_shown_with_its_end() -> None:
