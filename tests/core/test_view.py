@@ -68,6 +68,8 @@ def test_a_target_that_has_nothing_to_do_is_ok_and_its_next_rotation_is_told() -
         ),
         (snapshot(ledger(failure=FAILURE)), State.FAILING),
         (snapshot(ledger(hold=HELD)), State.HELD),
+        (snapshot(served_by={A: frozenset({"billing", "payroll"})}), State.ATTENTION),
+        (snapshot(ledger(retiring=(quarantined(),))), State.OK),
         (snapshot(ledger(foreign=FOREIGN, served=None)), State.FOREIGN),
         (snapshot(ledger(served=served(due_from=NOW - 40 * DAY))), State.DUE),
     ],
