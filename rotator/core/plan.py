@@ -98,8 +98,7 @@ def _settle_claim(snapshot: Snapshot, now: datetime) -> Plan:
 
 def _adopt_orphans(snapshot: Snapshot, now: datetime) -> Plan | None:
     """Plan entries for keys that are marked as ours, yet neither served nor in the ledger."""
-    observed = snapshot.listing is not None and snapshot.may_read_values
-    if snapshot.listing is None or not observed or not snapshot.target.configured:
+    if snapshot.listing is None or not snapshot.may_read_values or not snapshot.target.configured:
         return None
     book = snapshot.book
     born_late: list[IssuedKey] = []

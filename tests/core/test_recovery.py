@@ -139,6 +139,8 @@ def test_where_no_value_may_be_read_an_expired_claim_is_only_told_of() -> None:
     chosen = plan(snapshot(ROTATING, may_read_values=False), NOW)
     assert (chosen.reason, chosen.steps, chosen.needs) == (Reason.CLAIM_EXPIRED, (), ())
     assert chosen.findings == (Finding(Reason.CLAIM_EXPIRED, "rotate by replica-2."),)
+    told = plan(pending(ClaimKind.DISABLE, may_read_values=False), NOW).findings
+    assert told == (Finding(Reason.CLAIM_EXPIRED, "disable by replica-2.", B),)
 
 
 # No key with the nonce.
@@ -783,6 +785,11 @@ def test_a_key_in_the_ledger_is_no_orphan() -> None:
     book = ledger(retiring=(quarantined(),))
     observed = snapshot(book, secret=seen(3, A), listing=listing(NEW, issued(A)))
     assert plan(observed, NOW).steps == ()
+
+
+def test_where_no_value_may_be_read_no_orphan_is_looked_for() -> None:
+    chosen = plan(snapshot(listing=listing(NEW, issued(A)), may_read_values=False), NOW)
+    assert (chosen.reason, chosen.steps, chosen.needs) == (Reason.NOT_DUE, (), ())
 
 
 def test_an_orphan_of_a_target_that_is_configured_no_more_is_left_alone() -> None:
