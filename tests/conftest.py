@@ -1,4 +1,4 @@
-"""What every test may use: the real Vault, or one loud line that says how to get it."""
+"""What every test may use: a stand, and the real Vault or one loud line that says how to get it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from rotator.sandbox.server import Sandbox
 from tests.servers.vault_server import VaultServer, find_vault
+from tests.wiring.stand import Stand, Times
 
 NO_VAULT = pytest.StashKey[bool]()
 HOW_TO_GET_VAULT = "no Vault on PATH and none built: run `make servers` (once, 6 minutes, needs Go)"
@@ -56,6 +58,18 @@ def real_vault(vault_session: VaultServer) -> VaultServer:
     """
     vault_session.start()
     return vault_session
+
+
+@pytest.fixture
+def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
+    """A sandbox with a configuration over it, for the command line and the daemon."""
+    times = Times()
+    with Sandbox(now=times, seed=7) as sandbox:
+        made = Stand(tmp_path, sandbox, times)
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+        made.close()
 
 
 def pytest_report_header() -> str:

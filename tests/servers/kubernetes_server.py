@@ -18,8 +18,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from tests.servers.lifetime import Server, end
 from tests.servers.vault_server import free_port
 
 GO_MOD = Path(__file__).with_name("kubernetes") / "go.mod"
@@ -42,7 +43,7 @@ def find_kubernetes() -> Path | None:
     return folder if all(os.access(folder / name, os.X_OK) for name in PROGRAMS) else None
 
 
-class KubernetesServer:
+class KubernetesServer(Server):
     """One API server on a loopback port; use it as a context manager.
 
     Args:
@@ -133,25 +134,9 @@ class KubernetesServer:
     def close(self) -> None:
         """End both and remove their folder."""
         for process in reversed(self._processes):
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, 20)
         self._processes.clear()
         shutil.rmtree(self.home, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _spawn(self, name: str, *arguments: str) -> None:
         with (self.home / f"{name}.log").open("wb") as log:

@@ -15,8 +15,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from tests.servers.lifetime import Server, end
 from tests.servers.vault_server import free_port
 
 START_SECONDS = 60.0
@@ -95,15 +96,11 @@ class VaultNode:
         process, self._process = self._process, None
         if process is None:
             return
-        if not kill:
-            process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                kill = True
         if kill:
             process.kill()
-        process.wait()
+            process.wait()
+        else:
+            end(process, 10)
 
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = ""
@@ -139,7 +136,7 @@ class VaultNode:
         raise RuntimeError(f"{self.name} of Vault: no {what}: {last}\n{self.log[-3000:]}")
 
 
-class VaultCluster:
+class VaultCluster(Server):
     """One node with file storage, or three with raft. Use it as a context manager.
 
     Args:
@@ -251,14 +248,3 @@ class VaultCluster:
         """End all nodes; their folders stay."""
         for node in self.nodes:
             node.end(kill=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -17,7 +17,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
+
+from tests.servers.lifetime import Server, end
 
 GO_MOD = Path(__file__).with_name("go.mod")
 ROOT_TOKEN = "root-token-of-a-test"
@@ -48,7 +49,7 @@ def free_port() -> int:
         return port
 
 
-class VaultServer:
+class VaultServer(Server):
     """One development server on a loopback port, which keeps its address through stop and start.
 
     Use it as a context manager. ``stop`` and ``start`` make an outage. What was stored does not
@@ -117,30 +118,13 @@ class VaultServer:
     def stop(self) -> None:
         """End the server; nothing happens where it does not run."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, 10)
 
     def close(self) -> None:
         """End the server and remove its folder."""
         self.stop()
         shutil.rmtree(self._home, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -15,7 +15,7 @@ import hvac.utils
 
 from rotator.adapters.vault.failures import SERVICE, permission_denied, read_failure
 from rotator.adapters.vault.keeper import Held, Spread, TokenKeeper, spread_at_random
-from rotator.adapters.vault.login import Login
+from rotator.adapters.vault.login import Login, lifetime
 from rotator.adapters.vault.paths import Place, segments
 from rotator.adapters.vault.settings import VaultSettings
 from rotator.adapters.vault.transport import Answer, CallAdapter, NoAnswer, Outcome, Transport
@@ -236,13 +236,17 @@ class VaultClient:
         if failure is not None:
             raise failure
         assert isinstance(outcome, Answer)
-        ttl = outcome.data.get("ttl")
+        ttl = lifetime(outcome.data.get("ttl"))
         names = (outcome.data.get(key) for key in ("policies", "identity_policies"))
         return TokenFacts(
             policies=frozenset(
-                name for part in names if isinstance(part, list) for name in part if name
+                name
+                for part in names
+                if isinstance(part, list)
+                for name in part
+                if name and isinstance(name, str)
             ),
-            ttl=timedelta(seconds=ttl) if isinstance(ttl, int) and ttl > 0 else None,
+            ttl=timedelta(seconds=ttl) if ttl is not None else None,
             renewable=outcome.data.get("renewable") is True,
         )
 

@@ -14,6 +14,7 @@ import hvac.api.auth_methods
 
 from rotator.adapters.vault.failures import SERVICE, permission_denied, read_failure
 from rotator.adapters.vault.transport import Answer, CallAdapter, Outcome
+from rotator.core.durations import LONGEST
 from rotator.errors import Refused, Transient, Unauthorised
 from rotator.secret import Secret
 
@@ -111,7 +112,7 @@ class TokenAuth:
             raise failure
         assert isinstance(outcome, Answer)
         data = outcome.data
-        return Grant(token, _lifetime(data.get("ttl")), data.get("renewable") is True)
+        return Grant(token, lifetime(data.get("ttl")), data.get("renewable") is True)
 
     def renew(self, connect: Connect, grant: Grant) -> Grant | None:
         """Prolong the token; where that is refused, see whether there is another by now."""
@@ -183,11 +184,11 @@ def granted(operation: str, outcome: Outcome, token: Secret | None = None) -> Gr
     if not isinstance(auth, dict) or not isinstance(text, str):
         raise Transient(SERVICE, operation, "the answer holds no token", status=outcome.status)
     held = token if token is not None else credential(lambda: Secret(text), "token from Vault")
-    return Grant(held, _lifetime(auth.get("lease_duration")), auth.get("renewable") is True)
+    return Grant(held, lifetime(auth.get("lease_duration")), auth.get("renewable") is True)
 
 
-def _lifetime(seconds: object) -> float | None:
-    """Vault says 0 for a token that never ends."""
+def lifetime(seconds: object) -> float | None:
+    """Return for how long a token lives; None for ever, which Vault says by 0, or unknown."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
-    return float(seconds) if seconds > 0 else None
+    return float(seconds) if 0 < seconds <= LONGEST.total_seconds() else None

@@ -9,19 +9,9 @@ import pytest
 from rotator.adapters.openrouter import OpenRouterIssuer
 from rotator.errors import OutcomeUnknown, Refused, ServiceError, Transient, Unauthorised
 from rotator.secret import Secret
+from tests.adapters.loopback import Reply, hang_up, head, raw, silence
 from tests.adapters.openrouter.conftest import HASH, IssuerFor, StillClock, shown
-from tests.adapters.openrouter.raw_server import (
-    RawServer,
-    Reply,
-    answer,
-    cut,
-    error,
-    hang_up,
-    head,
-    page,
-    raw,
-    silence,
-)
+from tests.adapters.openrouter.raw_server import RawServer, answer, cut, error, page
 
 PATCH, GET, DELETE = f"PATCH /keys/{HASH}", f"GET /keys/{HASH}", f"DELETE /keys/{HASH}"
 GONE = error(404, "Resource not found")

@@ -12,21 +12,9 @@ import pytest
 from rotator.adapters.openrouter import OpenRouterIssuer
 from rotator.core.keys import NewKey
 from rotator.errors import OutcomeUnknown, Refused, ServiceError, Transient, Unauthorised
+from tests.adapters.loopback import Reply, drip, hang_up, head, raw, silence
 from tests.adapters.openrouter.conftest import HASH, MANAGEMENT, PLAINTEXT, IssuerFor, shown
-from tests.adapters.openrouter.raw_server import (
-    RawServer,
-    Reply,
-    answer,
-    cut,
-    drip,
-    error,
-    hang_up,
-    head,
-    page,
-    raw,
-    reset,
-    silence,
-)
+from tests.adapters.openrouter.raw_server import RawServer, answer, cut, error, page, reset
 
 NEW = NewKey(name="a key")
 WHOLE = {"key": PLAINTEXT, "data": shown()}

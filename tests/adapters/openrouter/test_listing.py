@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from rotator.adapters.openrouter import OpenRouterIssuer, listing
 from rotator.core.keys import IssuedKey
 from rotator.errors import Refused, ServiceError, Transient, Unauthorised
+from tests.adapters.loopback import Reply
 from tests.adapters.openrouter.conftest import IssuerFor, shown
-from tests.adapters.openrouter.raw_server import RawServer, Reply, answer, cut, error, page
+from tests.adapters.openrouter.raw_server import RawServer, answer, cut, error, page
 
 BASE = "https://openrouter.invalid/api/v1"
 NO_WORKSPACES: frozenset[str] = frozenset()

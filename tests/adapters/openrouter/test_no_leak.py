@@ -27,6 +27,7 @@ from rotator.errors import (
 )
 from rotator.ports import MintedKey
 from rotator.secret import Secret
+from tests.adapters.loopback import Reply, hang_up
 from tests.adapters.openrouter.conftest import (
     HASH,
     MANAGEMENT,
@@ -35,7 +36,7 @@ from tests.adapters.openrouter.conftest import (
     StillClock,
     shown,
 )
-from tests.adapters.openrouter.raw_server import RawServer, Reply, answer, cut, error, hang_up
+from tests.adapters.openrouter.raw_server import RawServer, answer, cut, error
 
 BASE = "https://openrouter.invalid/api/v1"
 

@@ -9,8 +9,9 @@ import pytest
 
 from rotator.adapters.openrouter import OpenRouterIssuer
 from rotator.errors import Transient
+from tests.adapters.loopback import Reply
 from tests.adapters.openrouter.conftest import HASH, NOW, StillClock
-from tests.adapters.openrouter.raw_server import RawServer, Reply, answer, error, page
+from tests.adapters.openrouter.raw_server import RawServer, answer, error, page
 
 IN_A_MINUTE = NOW + timedelta(minutes=1)
 SECONDS, MILLISECONDS = IN_A_MINUTE.timestamp(), IN_A_MINUTE.timestamp() * 1000

@@ -12,19 +12,9 @@ from rotator.adapters.openrouter import OpenRouterIssuer
 from rotator.core.keys import CallerKey, IssuedKey
 from rotator.errors import Refused, ServiceError, Transient, Unauthorised
 from rotator.secret import Secret
+from tests.adapters.loopback import Reply, drip, hang_up, head, raw
 from tests.adapters.openrouter.conftest import HASH, MANAGEMENT, PLAINTEXT, IssuerFor, shown
-from tests.adapters.openrouter.raw_server import (
-    RawServer,
-    Reply,
-    answer,
-    cut,
-    drip,
-    error,
-    hang_up,
-    head,
-    page,
-    raw,
-)
+from tests.adapters.openrouter.raw_server import RawServer, answer, cut, error, page
 
 
 def data(**other: Any) -> Reply:

@@ -11,8 +11,9 @@ import pytest
 
 from rotator.core.keys import NewKey
 from rotator.errors import OutcomeUnknown, Transient
+from tests.adapters.loopback import drip, head
 from tests.adapters.openrouter.conftest import HASH, PLAINTEXT, IssuerFor, shown
-from tests.adapters.openrouter.raw_server import RawServer, answer, drip, head
+from tests.adapters.openrouter.raw_server import RawServer, answer
 
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 NEW = NewKey(name="a key")

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.adapters.loopback import Loopback, Message, Reply, head, raw, read_message
 
 DATE = "Wed, 04 Mar 2026 12:00:00 GMT"
 CREATED = "2026-03-04T11:59:59.123456789Z"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request as it arrived."""
+class Asked(Message):
+    """A request as Vault would read it."""
 
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
+    __slots__ = ()
 
     @property
     def path(self) -> str:
@@ -34,19 +30,6 @@ class Asked:
         """Such as ``GET secret/data/a?version=2``."""
         query = urlsplit(self.target).query
         return f"{self.method} {self.path}" + (f"?{query}" if query else "")
-
-
-Reply = Callable[["RawVault", socket.socket], None]
-
-
-def raw(data: bytes) -> Reply:
-    """Send these bytes and close."""
-    return lambda _server, connection: connection.sendall(data)
-
-
-def head(status: int, headers: Mapping[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {status} Whatever", *(f"{n}: {v}" for n, v in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def answer(status: int, body: Any = None, **headers: str | None) -> Reply:
@@ -99,34 +82,6 @@ def cut(status: int, body: Any) -> Reply:
     return raw(head(status, {"Date": DATE, "Content-Length": str(len(data))}) + data[:-5])
 
 
-def hang_up() -> Reply:
-    return raw(b"")
-
-
-def silence() -> Reply:
-    """Answer nothing until the caller gives up."""
-
-    def wait(server: RawVault, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while not server.stopping.is_set() and connection.recv(1):
-                pass
-
-    return wait
-
-
-def drip(data: bytes, then: bytes) -> Reply:
-    """Send `data`, then the bytes of `then` for ever, one at a time, until the caller goes away."""
-
-    def send(server: RawVault, connection: socket.socket) -> None:
-        connection.sendall(data)
-        number = 0
-        while not server.stopping.wait(0.005):
-            connection.sendall(then[number % len(then)].to_bytes())
-            number += 1
-
-    return send
-
-
 def usual(asked: Asked) -> Reply:
     """What a Vault with KV v2 at ``secret/`` and a valid token says to what goes before a call."""
     if asked.path == "auth/token/lookup-self":
@@ -137,7 +92,7 @@ def usual(asked: Asked) -> Reply:
 
 
 @dataclass(slots=True)
-class RawVault:
+class RawVault(Loopback):
     """Answers as `usual`, but from `replies` in their order to all that `scripted` matches.
 
     The last reply is given again and again. With `respond`, that decides instead.
@@ -147,15 +102,11 @@ class RawVault:
     scripted: Callable[[Asked], bool] = lambda asked: asked.path.startswith("secret/")
     respond: Callable[[Asked], Reply] | None = None
     asked: list[Asked] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-    _listener: socket.socket = field(default_factory=socket.socket)
-    _threads: list[threading.Thread] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def address(self) -> str:
-        host, port = self._listener.getsockname()
-        return f"http://{host}:{port}"
+        return f"http://{self.host_and_port}"
 
     @property
     def calls(self) -> list[str]:
@@ -167,40 +118,12 @@ class RawVault:
         self.replies = list(replies)
         self.asked.clear()
 
-    def __enter__(self) -> Self:
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(64)
-        self._start(self._accept)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stopping.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(10)
-
-    def _start(self, target: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self._start(self._serve, self._listener.accept()[0])
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            asked = self._read(connection)
-            if asked is None:
+    def serve(self, connection: socket.socket) -> None:
+        with connection:
+            message = read_message(connection)
+            if message is None:
                 return
+            asked = Asked(message.method, message.target, message.headers, message.body)
             with self._lock:
                 self.asked.append(asked)
                 if self.respond is not None:
@@ -212,18 +135,3 @@ class RawVault:
             reply(self, connection)
             # Without this, closing with unread bytes resets the connection and eats the answer.
             connection.shutdown(socket.SHUT_WR)
-
-    @staticmethod
-    def _read(connection: socket.socket) -> Asked | None:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            if not (more := connection.recv(65536)):
-                return None
-            data += more
-        top, _, body = data.partition(b"\r\n\r\n")
-        first, *lines = top.decode("latin-1").split("\r\n")
-        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
-        while len(body) < int(headers.get("content-length", "0")):
-            body += connection.recv(65536)
-        method, target, _ = first.split(" ")
-        return Asked(method, target, headers, body)

@@ -16,21 +16,16 @@ from rotator.errors import (
     Transient,
 )
 from rotator.secret import SecretFields
+from tests.adapters.loopback import Reply, drip, hang_up, head, raw, silence
 from tests.adapters.vault.conftest import VALUE, Connect
 from tests.adapters.vault.raw_vault import (
     CREATED,
     DATE,
     RawVault,
-    Reply,
     answer,
     cut,
-    drip,
     errors,
-    hang_up,
-    head,
     page,
-    raw,
-    silence,
     value,
     written,
 )
@@ -315,6 +310,17 @@ def test_a_mount_of_version_1_is_noticed_by_its_answers_where_vault_does_not_nam
     )
     with pytest.raises(Refused, match="KV version 1"):
         store.read("secret/a")
+
+
+@pytest.mark.parametrize("odd", [10**400, 1e308, -1, True, "1h", None])
+def test_a_token_that_is_described_oddly_counts_as_one_that_lives_for_ever(
+    vault: RawVault, connect: Connect, odd: object
+) -> None:
+    vault.scripted = lambda _: True
+    told = {"ttl": odd, "policies": [[None], "a", 7], "identity_policies": None}
+    vault.will(answer(200, {"data": told}))
+    facts = connect(vault.address).token()
+    assert (facts.policies, facts.ttl, facts.renewable) == (frozenset({"a"}), None, False)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 from rotator.adapters.vault import TokenAuth, VaultHealth, VaultSecretStore
 from rotator.errors import Transient
 from rotator.secret import Secret, SecretFields
+from tests.adapters.loopback import Reply, hang_up
 from tests.adapters.vault.conftest import Connect
-from tests.adapters.vault.raw_vault import RawVault, Reply, answer, errors, hang_up, page
+from tests.adapters.vault.raw_vault import RawVault, answer, errors, page
 from tests.servers.vault_server import VaultServer
 
 

@@ -22,14 +22,13 @@ from rotator.adapters.vault import (
 )
 from rotator.errors import Refused, Transient, Unauthorised
 from rotator.secret import Secret, SecretFields
+from tests.adapters.loopback import Loopback, Reply, hang_up
 from tests.adapters.vault.conftest import TOKEN, Connect, HandClock
 from tests.adapters.vault.raw_vault import (
     Asked,
     RawVault,
-    Reply,
     answer,
     errors,
-    hang_up,
     page,
     usual,
     value,
@@ -257,7 +256,7 @@ def test_threads_that_wait_for_one_login_share_its_failure(
 ) -> None:
     arrived = threading.Event()
 
-    def slow(server: RawVault, connection: Any) -> None:
+    def slow(server: Loopback, connection: Any) -> None:
         # Long enough for the other threads to queue, as before a server that says nothing.
         arrived.wait(0.5)
         errors(503, "Vault is sealed")(server, connection)

@@ -19,17 +19,9 @@ from requests.exceptions import RequestException
 from rotator.adapters.vault import AppRoleAuth, TokenAuth, VaultSecretStore
 from rotator.errors import RotatorError, ServiceError
 from rotator.secret import Secret, SecretFields
+from tests.adapters.loopback import Reply, hang_up
 from tests.adapters.vault.conftest import TOKEN, VALUE, Connect
-from tests.adapters.vault.raw_vault import (
-    Asked,
-    RawVault,
-    Reply,
-    answer,
-    errors,
-    hang_up,
-    page,
-    usual,
-)
+from tests.adapters.vault.raw_vault import Asked, RawVault, answer, errors, page, usual
 from tests.adapters.vault.test_answers import NOT_UNDERSTOOD, NOTHING_HAPPENED
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -36,8 +36,9 @@ from rotator.adapters.vault.reasons import (
 from rotator.adapters.vault.transport import EXPECTED, NoAnswer, Transport
 from rotator.errors import ConfigurationError, RotatorError, Transient
 from rotator.secret import Secret, SecretFields
+from tests.adapters.loopback import head, raw
 from tests.adapters.vault.conftest import TOKEN, Connect
-from tests.adapters.vault.raw_vault import RawVault, head, raw
+from tests.adapters.vault.raw_vault import RawVault
 from tests.contract.secret_store_contract import race
 from tests.servers.vault_server import VaultServer, find_vault, free_port
 
