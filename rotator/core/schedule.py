@@ -105,7 +105,8 @@ def rotation_due_at(
     since, why = _scheduled(policy, name, due_from)
     oldest = None if policy.max_age is None else due_from + policy.max_age
     ripe = since if oldest is None else min(since, oldest)
-    if first_seen is not None and due_from <= first_seen and ripe <= first_seen:
+    # What was ripe by then was made before: jitter is shorter than the period.
+    if first_seen is not None and ripe <= first_seen:
         since, why = first_seen + offset(name, adopt_over), DueReason.ADOPTED
         if oldest is not None:
             # Even a key past its greatest age waits for its turn, and for the first window

@@ -153,6 +153,10 @@ def test_a_target_first_seen_overdue_waits_for_its_own_share_of_the_adoption() -
 def test_a_target_first_seen_in_time_is_due_by_its_schedule() -> None:
     seen = MADE + 29 * DAY
     assert due(Policy(), seen, first_seen=seen).at == MADE + 30 * DAY
+    just = MADE + 30 * DAY - timedelta(microseconds=1)
+    assert due(Policy(), just, first_seen=just).why is DueReason.EVERY
+    late = MADE + 30 * DAY
+    assert due(Policy(), late, first_seen=late).why is DueReason.ADOPTED
 
 
 def test_the_adoption_ends_with_the_first_key_of_our_own() -> None:
