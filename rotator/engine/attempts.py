@@ -141,7 +141,7 @@ class Rotation:
         if failure is not None:
             if failure.reason not in _HOPELESS:
                 return None
-            return self._not_done(Verdict.FAILED, failure.reason, why_of(report))
+            return _not_done(self, Verdict.FAILED, failure.reason, why_of(report))
         chosen = report.plan
         if chosen is None or chosen.reason in (Reason.CLAIMED, Reason.BACKING_OFF):
             return None
@@ -149,11 +149,8 @@ class Rotation:
             if finding.attention or finding.reason in _HELD:
                 held = finding.reason in _HELD and not self.demand.named
                 verdict = Verdict.HELD if held else Verdict.ATTENTION
-                return self._not_done(verdict, finding.reason, finding.sentence)
+                return _not_done(self, verdict, finding.reason, finding.sentence)
         return None
-
-    def _not_done(self, verdict: Verdict, reason: Reason, detail: str) -> Outcome:
-        return Outcome(self.target.name, verdict, self.old, reason=reason, detail=detail)
 
 
 @dataclass(slots=True)
@@ -190,7 +187,7 @@ class WayBack:
         report = self._pass(earlier, observation)
         outcome = self._ended(report)
         if outcome is None and self.key != chosen:
-            report = self._pass(report.failure, None)
+            report = self._pass(None, None)  # a failure stands in the ledger, where the pass rests
             outcome = self._ended(report)
         return report, outcome
 
@@ -211,7 +208,7 @@ class WayBack:
             return proved(self.world, self.target, snapshot.book, self.old, Verdict.ROLLED_BACK)
         failure = report.failure if report.failure != self.stale else None
         if failure is not None and failure.reason in _NO_WAY_BACK:
-            return self._not_done(Verdict.FAILED, failure.reason, why_of(report))
+            return _not_done(self, Verdict.FAILED, failure.reason, why_of(report))
         return None
 
     def _choose(self, book: Ledger) -> Outcome | None:
@@ -226,7 +223,7 @@ class WayBack:
                 "Another key is served than when the command began. "
                 "Look at `rotator status` and ask again."
             )
-            return self._not_done(Verdict.ATTENTION, Reason.VALUE_MOVED, detail)
+            return _not_done(self, Verdict.ATTENTION, Reason.VALUE_MOVED, detail)
         else:
             found = choose(book)
             if isinstance(found, Finding):
@@ -239,10 +236,7 @@ class WayBack:
     def _refused(self, finding: Finding) -> Outcome:
         """Return the outcome of a rollback that the planner refuses."""
         verdict = Verdict.ATTENTION if finding.attention else Verdict.FAILED
-        return self._not_done(verdict, finding.reason, finding.sentence)
-
-    def _not_done(self, verdict: Verdict, reason: Reason | None, detail: str) -> Outcome:
-        return Outcome(self.target.name, verdict, self.old, reason=reason, detail=detail)
+        return _not_done(self, verdict, finding.reason, finding.sentence)
 
 
 @dataclass(slots=True)
@@ -272,7 +266,7 @@ class Adoption:
         if chosen.findings:
             finding = chosen.findings[0]
             verdict = Verdict.ATTENTION if finding.attention else Verdict.FAILED
-            return report, self._not_done(verdict, finding.reason, finding.sentence)
+            return report, _not_done(self, verdict, finding.reason, finding.sentence)
         assert book.served is not None  # else there is a finding
         made = book.served.minted_by_us
         verdict = Verdict.UNCHANGED if made else Verdict.ADOPTED
@@ -283,10 +277,12 @@ class Adoption:
         failure = report.failure
         if failure is None or failure.reason not in _HOPELESS:
             return None
-        return self._not_done(Verdict.FAILED, failure.reason, why_of(report))
+        return _not_done(self, Verdict.FAILED, failure.reason, why_of(report))
 
-    def _not_done(self, verdict: Verdict, reason: Reason, detail: str) -> Outcome:
-        return Outcome(self.target.name, verdict, self.old, reason=reason, detail=detail)
+
+def _not_done(attempt: Attempt, verdict: Verdict, reason: Reason | None, detail: str) -> Outcome:
+    """Return the outcome where what was asked for is not done."""
+    return Outcome(attempt.target.name, verdict, attempt.old, reason=reason, detail=detail)
 
 
 def _pass(

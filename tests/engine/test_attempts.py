@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 
 from rotator.core.keys import NewKey
+from rotator.core.ledger import Failure
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand
-from rotator.engine.attempts import Adoption, Rotation, WayBack, until
+from rotator.engine.attempts import Adoption, Attempt, Rotation, WayBack, until
+from rotator.engine.observe import Observation, observe
 from rotator.engine.operate import hold
 from rotator.engine.outcomes import (
     Outcome,
@@ -88,6 +90,8 @@ def test_a_definite_no_ends_the_command_at_once() -> None:
     began = lab.clock.now()
     outcome = rotate(lab)
     assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.MINT_REFUSED)
+    assert (outcome.old, outcome.new) == (lab.served_hash(), None)
+    assert outcome.detail.endswith("openrouter: create: refused")
     assert lab.clock.now() - began < timedelta(minutes=1)
 
 
@@ -108,7 +112,8 @@ def test_the_way_back_to_a_key_that_is_named_by_how_its_hash_begins() -> None:
     assert first is not None
     rotate(lab)
     assert roll_back(lab, first[:8]).new == first
-    assert roll_back(lab, first[:8]).verdict is Verdict.UNCHANGED
+    again = roll_back(lab, first[:8])
+    assert (again.verdict, again.old, again.new) == (Verdict.UNCHANGED, first, first)
     with pytest.raises(UnknownKey, match="no key whose hash begins with 'xyz'"):
         roll_back(lab, "xyz")
 
@@ -141,6 +146,7 @@ def test_a_key_of_ours_is_under_management_already() -> None:
     lab = living()
     outcome = adopt(lab)
     assert (outcome.verdict, outcome.new) == (Verdict.UNCHANGED, lab.served_hash())
+    assert outcome.old == outcome.new
 
 
 def by_hand() -> Lab:
@@ -320,3 +326,104 @@ def test_a_rotation_that_another_process_has_begun_is_waited_for_before_another_
     assert outcome.verdict is Verdict.ROTATED
     assert lab.clock.now() - began > timedelta(minutes=4), "as long as the claim of the dead stood"
     assert outcome.new == lab.served_hash() != old
+
+
+def attempts(lab: Lab) -> dict[str, Attempt]:
+    """One of each kind, as begun now."""
+    first, old = lab.targets[0], lab.served_hash()
+    return {
+        "rotation": Rotation(lab.world, first, Demand(lab.clock.now()), old),
+        "way back": WayBack(lab.world, first, None, lambda _: None, old),
+        "adoption": Adoption(lab.world, first, old),
+    }
+
+
+KINDS = ["rotation", "way back", "adoption"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_failure_of_a_pass_counts_in_the_next_one(kind: str) -> None:
+    lab = living(rotated=True)
+    lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
+    attempt = attempts(lab)[kind]
+    first, _ = attempt.once(None)
+    second, outcome = attempt.once(first.failure)
+    assert outcome is None
+    assert first.failure is not None
+    assert second.failure is not None
+    assert (first.failure.count, second.failure.count) == (1, 2)
+
+
+def test_a_command_hands_each_failure_on_to_its_next_try() -> None:
+    lab = living()
+    lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
+    attempt = Watched(lab.world, lab.targets[0], Demand(lab.clock.now()), lab.served_hash())
+    until(attempt, 20, lambda _: None)
+    counts = [each.count if each is not None else 0 for each in attempt.given]
+    assert len(counts) > 2
+    assert counts == list(range(len(counts)))
+
+
+@dataclass(slots=True)
+class Watched(Rotation):
+    """One that notes which failure it was given."""
+
+    given: list[Failure | None] = field(default_factory=list)
+
+    def once(
+        self, earlier: Failure | None, observation: Observation | None = None
+    ) -> tuple[Report, Outcome | None]:
+        self.given.append(earlier)
+        return Rotation.once(self, earlier, observation)
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("rotation", 0), ("way back", 1), ("adoption", 0)])
+def test_a_target_that_was_observed_just_now_is_not_read_again(kind: str, reads: int) -> None:
+    lab = living(rotated=True)
+    observation = observe(lab.world, lab.targets[0])
+    calls = len(lab.faults.calls)
+    _, outcome = attempts(lab)[kind].once(None, observation)
+    assert outcome is not None, "all of it is done in one go"
+    assert outcome.old is not None
+    assert lab.faults.calls[calls:].count("vault.read_ledger") == reads
+
+
+def test_once_its_key_is_chosen_each_try_of_a_way_back_is_one_pass() -> None:
+    lab = living(rotated=True)
+    led = [False]
+    attempt = attempts(lab)["way back"]
+    attempt.world = replace(lab.world, leads=lambda: led[0])
+    assert attempt.once(None)[1] is None
+    calls = len(lab.faults.calls)
+    assert attempt.once(None)[1] is None
+    assert lab.faults.calls[calls:].count("vault.read_ledger") == 1
+
+
+def test_a_failure_from_before_a_way_back_does_not_end_it() -> None:
+    lab = living(rotated=True)
+    lab.faults.choose = lambda _service, name, _acts: Kind.REFUSED if name == "create" else None
+    assert rotate(lab).reason is Reason.MINT_REFUSED
+    led = [False]
+    attempt = attempts(lab)["way back"]
+    attempt.world = replace(lab.world, leads=lambda: led[0])
+    report, outcome = attempt.once(None)
+    assert outcome is None, "it waits until this process acts again"
+    assert report.failure is not None
+    assert report.failure.reason is Reason.MINT_REFUSED
+    led.append(led.pop() or True)
+    _, outcome = attempt.once(None)
+    assert outcome is not None
+    assert outcome.verdict is Verdict.ROLLED_BACK
+
+
+def test_an_adoption_whose_finding_cannot_be_written_down_has_failed() -> None:
+    lab = living()
+    lab.vault.put(PATH, {"OTHER": "stays", FIELD: "what nobody knows"})
+    lab.excused.add(lab.served_hash() or "")
+    lab.run(full=True)
+    lab.world.fleet.report_over("app", frozenset())  # as in a new process
+    lab.faults.choose = lambda service, *_: Kind.ERROR if service == "audit" else None
+    outcome = adopt(lab)
+    assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.AUDIT_UNAVAILABLE)
+    assert outcome.old == lab.served_hash()
+    assert "disk full" in outcome.detail
