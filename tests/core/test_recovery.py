@@ -12,7 +12,7 @@ from rotator.core.keys import IssuedKey
 from rotator.core.ledger import ClaimKind, KeyTerms, RetiringKey, ServedKey
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
-from rotator.core.recovery import retiring_from, served_again, served_from
+from rotator.core.recovery import VERSIONS_READ, retiring_from, served_again, served_from
 from rotator.core.retirement import Stage, standing
 from rotator.core.snapshot import LedgerSeen, Look, Snapshot
 from rotator.core.steps import (
@@ -544,8 +544,17 @@ def test_a_secret_recreated_up_to_the_same_version_has_moved() -> None:
 
 
 def test_more_versions_than_are_read_count_as_unreadable() -> None:
-    observed = moved(secret=seen(40, A))
+    most = tuple(range(4, 4 + VERSIONS_READ))
+    assert plan(moved(secret=seen(most[-1] + 1, A)), NOW).needs == (NeedVersions(most),)
+    observed = moved(secret=seen(most[-1] + 2, A))
     assert the_edit(plan(observed, NOW), RetireKeys).restart is None
+
+
+def test_a_lost_key_whose_hash_is_not_its_digest_is_remembered_with_that_digest() -> None:
+    book = ledger(pending=claim(key=B, value_sha256=C))
+    observed = snapshot(book, secret=seen(3, A), listing=listing(SERVED, NEW))
+    (lost,) = after(observed, plan(observed, NOW)).retiring
+    assert (lost.hash, lost.value_sha256) == (B, C)
 
 
 @pytest.mark.parametrize("secret", [NO_SECRET, DELETED], ids=["never one", "deleted"])
