@@ -525,6 +525,9 @@ OVER = NOW + 7 * DAY
 @pytest.mark.parametrize(
     ("entry", "given", "now", "place"),
     [
+        (retiring(since=NOW, why=Reason.RETIRED), POLICY, NOW,
+         Standing(Stage.DISABLE, NOW, Reason.RETIRED)),
+        (retiring(since=NOW - DAY), POLICY, NOW, Standing(Stage.LOOK, NOW, Reason.SUPERSEDED)),
         (LOOKED, POLICY, NOW, Standing(Stage.DRAIN, NOW + 59 * MINUTE, Reason.STILL_USED)),
         (LOOKED, POLICY, NOW + 59 * MINUTE,
          Standing(Stage.LOOK, NOW + 59 * MINUTE, Reason.STILL_USED)),
@@ -550,7 +553,7 @@ OVER = NOW + 7 * DAY
          Standing(Stage.DELETE, NOW + 3 * DAY, Reason.QUARANTINE_OVER)),
     ],
     ids=[
-        "between looks", "look again", "before the deadline", "blocked", "until the deadline",
+        "at once", "first look", "between looks", "look again", "before the deadline", "blocked", "until the deadline",
         "at the deadline", "past the deadline", "not ours", "last use counts", "spending counts",
         "quarantine", "delete",
     ],

@@ -147,6 +147,13 @@ def test_an_expiry_counts_where_the_schedule_is_later() -> None:
     assert plan(observed, NOW).reason is Reason.EXPIRING
 
 
+def test_an_expiry_that_asks_for_it_no_sooner_than_the_schedule_is_not_the_reason() -> None:
+    due_now = served(due_from=NOW - 30 * DAY, expires_at=NOW + 8 * DAY)
+    assert (
+        plan(snapshot(ledger(served=due_now), looks=looks(issued(A))), NOW).reason is Reason.EVERY
+    )
+
+
 @pytest.mark.parametrize("gate", ["window", "blackout"])
 def test_windows_and_blackouts_gate_the_start_of_a_rotation(gate: str) -> None:
     closed = (
