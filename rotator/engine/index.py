@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from rotator.core.served import has_moved
+from rotator.core.snapshot import Snapshot
 from rotator.core.target import Target
-from rotator.engine.observe import ledger_seen
-from rotator.engine.world import World, ledger_name
+from rotator.engine.observe import observe, read_value
+from rotator.engine.world import World, log
+from rotator.errors import Refused
 
 
 def fill_index(
@@ -18,7 +21,10 @@ def fill_index(
     targets: Iterable[Target],
     spread: Callable[[Callable[[Target], None], Iterable[Target]], object],
 ) -> None:
-    """Read every target's ledger and note which key it serves: one call to Vault each.
+    """Note what every target serves: two calls to Vault each, three where the secret moved.
+
+    A ledger tells it only as long as nobody has written the secret since. What Vault
+    refuses to show stays unknown, and is logged.
 
     Args:
         world: the ports.
@@ -26,14 +32,27 @@ def fill_index(
         spread: runs the reading over the targets and lets errors through.
 
     Raises:
-        ServiceError: a ledger could not be read, and the index would have a hole.
+        ServiceError: Vault could not be asked, and the index would have a hole.
     """
 
-    def read(target: Target) -> None:
-        book = ledger_seen(world.ledgers.read(ledger_name(target.name))).ledger
-        served = book.served if book is not None else None
-        world.fleet.serves(target.name, served.hash if served is not None else None)
+    def look(target: Target) -> None:
+        try:
+            observation = observe(world, target)
+            if not _tells(observation.snapshot):
+                read_value(world, observation)
+                value = observation.snapshot.secret.value
+                world.fleet.serves(target.name, value.sha256 if value is not None else None)
+        except Refused as error:
+            log.warning("target %s: %s", target.name, error)
 
     targets = tuple(targets)
-    spread(read, targets)
+    spread(look, targets)
     world.fleet.fill(target.name for target in targets)
+
+
+def _tells(snapshot: Snapshot) -> bool:
+    """Tell whether ledger and metadata alone say what is served."""
+    book = snapshot.ledger.ledger
+    if book is None:
+        return not snapshot.secret.live
+    return book.secret == snapshot.target.secret and not has_moved(snapshot)

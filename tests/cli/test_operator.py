@@ -55,6 +55,22 @@ def test_retire_leaves_a_key_that_another_target_serves(stand: Stand) -> None:
     assert not stand.issued()[old]["disabled"]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["by its ledger", "by nobody"])
+@pytest.mark.parametrize("words", [("retire", "a"), ("rotate", "a", "--compromised")])
+def test_no_command_disables_a_key_that_a_person_put_into_another_targets_secret(
+    stand: Stand, words: tuple[str, ...], known: bool
+) -> None:
+    stand.write(["a", "b"] if known else ["a"], policy=CALM)
+    assert stand.call("run", "--once").exit_code == 0
+    old, value = stand.served("a"), stand.value("a")
+    assert stand.call("rotate", "a").exit_code == 0
+    stand.put(value, "b")
+    stand.write(["a", "b"], policy=CALM)
+    stand.call(*words)
+    assert stand.value("b") == value
+    assert not stand.issued()[old]["disabled"]
+
+
 def test_audit_verify_finds_a_changed_line_and_a_cut_end(stand: Stand) -> None:
     stand.call("run", "--once")
     good = stand.call("audit", "verify", str(stand.audit))

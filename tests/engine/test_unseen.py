@@ -211,7 +211,7 @@ def _one_by_one(work: Callable[[Target], None], some: Iterable[Target]) -> None:
         work(each)
 
 
-def test_an_index_filled_from_the_ledgers_knows_what_every_target_serves() -> None:
+def test_an_index_filled_for_a_command_knows_what_every_target_serves() -> None:
     lab, _ = _old_key_about_to_go()
     lab.targets = (*lab.targets, target("new", path="secret/new"))
     _boot(lab)
@@ -230,3 +230,37 @@ def test_a_ledger_that_cannot_be_read_leaves_the_index_unfilled() -> None:
     with pytest.raises(Transient):
         fill_index(lab.world, lab.targets, _one_by_one)
     assert lab.world.fleet.unseen() is None
+
+
+@pytest.mark.parametrize(
+    "trouble", ["no ledger", "a ledger of a newer version", "a key put by hand"]
+)
+def test_the_index_of_a_command_knows_what_is_served_where_no_ledger_tells_it(trouble: str) -> None:
+    lab, old = _old_key_about_to_go()
+    _put_by_hand(lab, old)
+    if trouble == "no ledger":
+        lab.vault.forget("state/targets/two")
+    if trouble == "a ledger of a newer version":
+        lab.vault.put("state/targets/two", {"schema": 99})
+    _boot(lab)
+    fill_index(lab.world, lab.targets, _one_by_one)
+    assert lab.world.fleet.filled()
+    assert lab.world.fleet.others_serving(old) == {"two"}
+
+
+def test_a_secret_that_was_deleted_serves_nothing_to_the_index_of_a_command() -> None:
+    lab, _ = _old_key_about_to_go()
+    lab.began.discard("two")  # a person takes it away
+    lab.vault.delete(OTHER)
+    _boot(lab)
+    fill_index(lab.world, lab.targets, _one_by_one)
+    assert lab.world.fleet.filled()
+    assert lab.world.fleet.served_by() == {lab.served_hash(): frozenset({"app"})}
+
+
+def test_a_ledger_that_may_not_be_read_leaves_a_command_without_the_right_to_disable() -> None:
+    lab, _ = _old_key_about_to_go()
+    _boot(lab)
+    lab.faults.choose = nth("vault.read_ledger", 2, Kind.REFUSED)
+    fill_index(lab.world, lab.targets, _one_by_one)
+    assert lab.world.fleet.unseen() == frozenset({"two"})
