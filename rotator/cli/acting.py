@@ -25,6 +25,7 @@ from rotator.core.target import Target
 from rotator.engine.asking import Asked, Asking, Ending, Wish, living_leader
 from rotator.engine.observe import ledger_seen
 from rotator.engine.outcomes import Outcome, Verdict, proved_key
+from rotator.engine.reconcile import cause_of
 from rotator.engine.world import World, ledger_name
 from rotator.errors import ServiceError
 from rotator.wiring import Services
@@ -185,20 +186,30 @@ class Acting:
 
             return spread_over(threads, do, targets)
         askings = {target.name: self._asking(target, wish(target)) for target in targets}
-        named = spread_over(threads, lambda target: askings[target.name].place_now(), targets)
-        at_once = dict(zip(askings, named, strict=True))
+
+        def place(target: Target) -> bool:
+            try:
+                return askings[target.name].place_now()
+            except ServiceError as error:
+                warn(f"{target.name}: it could not be asked for yet: {error}")
+                return False
+
+        at_once = dict(zip(askings, spread_over(threads, place, targets), strict=True))
         placed = [askings[name] for name, stands in at_once.items() if stands]
         if placed:
             placed[0].announce(tuple(placed[1:]))
 
         def finish(target: Target) -> Outcome:
             asking = askings[target.name]
-            asked = self._asked(asking, at_once[target.name])
-            if asked.ending is Ending.LEADERLESS:
-                warn(f"{target.name}: {asked.detail}; it is done here instead")
-                outcome = alone(target, asked.request, max(_SHORTEST, asking.left()))
-            else:
-                outcome = self._outcome(target, asked)
+            try:
+                asked = self._asked(asking, at_once[target.name])
+                if asked.ending is Ending.LEADERLESS:
+                    warn(f"{target.name}: {asked.detail}; it is done here instead")
+                    outcome = alone(target, asked.request, max(_SHORTEST, asking.left()))
+                else:
+                    outcome = self._outcome(target, asked)
+            except ServiceError as error:
+                outcome = _broken_off(asking, error)
             tell(outcome)
             return outcome
 
@@ -275,3 +286,12 @@ class Acting:
             ClaimKind.ROLLBACK,
         )
         return begun or book.entry(key) is not None
+
+
+def _broken_off(asking: Asking, error: ServiceError) -> Outcome:
+    """Return the outcome for a target that Vault could not be asked about: others go on."""
+    detail = str(error)
+    if asking.request is not None:
+        detail += f"; what was asked for may stand until {asking.request.until:%H:%M:%SZ}"
+    name = asking.target.name
+    return Outcome(name, Verdict.FAILED, reason=cause_of(error).reason, detail=detail)

@@ -6,8 +6,13 @@ import json
 import re
 import signal
 
+from rotator.core.codec import decode_ledger
+from rotator.core.ledger import Ledger
+from rotator.daemon import Daemon
+from rotator.engine.world import ledger_name
 from rotator.sandbox.faults import Fault, FaultKind
-from tests.wiring.stand import BLOCKING, FIELD, Stand, eventually
+from tests.daemon.living import running, settled
+from tests.wiring.stand import BLOCKING, CALM, FIELD, Stand, eventually
 
 MINTED = Fault(
     kind=FaultKind.LATENCY, api="openrouter", method="POST", path="/api/v1/keys", effect=True
@@ -170,3 +175,34 @@ def test_a_rotation_by_hand_names_who_asked_for_it(stand: Stand) -> None:
     assert lines.index(asked[0]) < min(
         lines.index(line) for line in lines if line["event"] == "key.create"
     )
+
+
+def test_all_targets_beside_a_daemon_are_rotated_but_for_the_one_that_vault_does_not_tell_of(
+    stand: Stand,
+) -> None:
+    stand.write(["bad", "good", "well"], policy=CALM)
+    with running(stand) as daemon:
+        settled(daemon, "bad", "good", "well")
+        before = {name: stand.served(name) for name in ("good", "well")}
+        stand.sandbox.faults.add(
+            Fault(kind=FaultKind.ERROR, api="vault", path="*/rotator/targets/bad", count=None)
+        )
+        result = stand.call("rotate", "--all", "--json")
+        told = {each["name"]: each for each in json.loads(result.stdout)["targets"]}
+        requests = [_ledger(daemon, name).request for name in before]
+    assert result.exit_code == 1, result.output
+    assert told["bad"]["result"] == "failed"
+    assert "bad: it could not be asked for yet" in result.stderr
+    assert all(stand.served(name) != key for name, key in before.items())
+    assert {name: told[name]["new"] for name in before} == {
+        name: stand.served(name) for name in before
+    }
+    assert requests == [None, None]
+
+
+def _ledger(daemon: Daemon, name: str) -> Ledger:
+    world = daemon.world()
+    assert world is not None
+    document = world.ledgers.read(ledger_name(name)).document
+    assert document is not None
+    return decode_ledger(document)
