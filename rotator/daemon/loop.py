@@ -42,6 +42,9 @@ CLOCK_STEP = 5.0
 ASK_AGAIN = 60.0
 """Seconds between two questions whether a refused management key is accepted again."""
 
+_PACE = 1.0
+"""Seconds between two looks whether the schedule waits for a clock that was set back."""
+
 _LAST_WORD = 1.0
 """Seconds that a stop waits for a thread that has no step in hand."""
 
@@ -224,7 +227,8 @@ class Daemon:
         for _, _, duty in self._extra:
             duty.ask()
         told()
-        self._stop.wait()
+        while not self._stop.wait(_PACE):
+            self._schedule.keep_pace()
         _log.info("stopping: finishing the steps in hand")
         self._schedule.stop()
         for duty in self._all_duties():

@@ -1,14 +1,15 @@
 """APScheduler behind four verbs: it says when, and does nothing itself.
 
-Every job is short. Its traps are dealt with here: a run is never dropped for being late, and
-a scheduler whose thread has died still says that it runs.
+Every job is short. Its traps are dealt with here: a run is never dropped for being late, a
+scheduler whose thread has died still says that it runs, and it waits for a time on the wall
+clock, also where somebody has set that.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
@@ -17,6 +18,17 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from rotator.adapters.clock import SystemClock
+
+
+class _FromNow(IntervalTrigger):  # type: ignore[misc]
+    """An interval that begins anew with each run.
+
+    The library's own goes through every run that was missed, which takes all the memory where
+    a clock is set forward by years (https://github.com/agronholm/apscheduler/issues/1066).
+    """
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:  # noqa: ARG002
+        return now + timedelta(seconds=self.interval_length)
 
 
 class Schedule:
@@ -57,12 +69,26 @@ class Schedule:
         """
         self._scheduler.add_job(
             work,
-            IntervalTrigger(seconds=seconds, timezone=UTC),
+            _FromNow(seconds=seconds, timezone=UTC),
             id=job,
             executor=executor,
             next_run_time=SystemClock().now() + timedelta(seconds=seconds),
             replace_existing=True,
         )
+
+    def keep_pace(self) -> None:
+        """Bring nearer what lies further away than its interval: the clock was set back.
+
+        APScheduler keeps the next run as a time of the wall clock and waits for that
+        (https://github.com/agronholm/apscheduler/issues/351). Of jobs at one time it is not
+        known how far away they may be.
+        """
+        now = SystemClock().now()
+        for job in self._scheduler.get_jobs():
+            if isinstance(job.trigger, _FromNow):
+                latest = now + job.trigger.interval
+                if job.next_run_time > latest:
+                    job.modify(next_run_time=latest)
 
     def after(self, job: str, wait: timedelta, work: Callable[[str], object], name: str) -> None:
         """Run something once, with a name, after a while. A job of the same name is replaced."""

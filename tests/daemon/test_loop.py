@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
+from apscheduler.schedulers import base as schedulers
+from apscheduler.triggers import interval
 from apscheduler.triggers.base import BaseTrigger
 
+from rotator.adapters import clock as clocks
 from rotator.adapters.clock import SystemClock
 from rotator.daemon import Daemon
 from rotator.daemon.backoff import Backoff
+from rotator.daemon.schedule import Schedule
 from rotator.sandbox.faults import Fault, FaultKind
 from tests.daemon.living import running, settled
 from tests.wiring.stand import CALM, QUICK, Stand, eventually
@@ -186,6 +190,57 @@ def test_a_clock_that_was_set_makes_it_look_at_every_target_again(
             "both were looked at again",
         )
     assert "the clock was set by -30 s" in caplog.text
+
+
+class Hand:
+    """Sets the machine's clock, as APScheduler reads it by itself, and we."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.step = timedelta()
+        hand = self
+
+        class Set(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Set:
+                return super().now(tz) + hand.step
+
+        for module in (schedulers, interval, clocks):
+            patch.setattr(module, "datetime", Set)
+
+
+def test_the_heart_goes_on_beating_when_the_machines_clock_is_set_back(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hand = Hand(monkeypatch)
+    stand.write(policy=CALM)
+    with running(stand) as daemon:
+        settled(daemon, "billing-api")
+        hand.step = timedelta(hours=-1)
+        eventually(lambda: "the clock was set by -3600 s" in caplog.text, "it has noticed")
+        stand.sandbox.calls.reset()
+        eventually(lambda: beats(daemon, 5), "five more heartbeats")
+        eventually(
+            lambda: any(
+                each.method == "POST" and each.path.endswith("/lease")
+                for each in stand.sandbox.calls.last()
+            ),
+            "the lease is renewed",
+        )
+
+
+def test_a_clock_that_is_set_forward_by_years_brings_one_run_and_not_all_that_were_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hand, ran, schedule = Hand(monkeypatch), threading.Semaphore(0), Schedule()
+    schedule.every("beat", 0.05, ran.release)
+    schedule.start()
+    try:
+        assert ran.acquire(timeout=30)
+        hand.step = timedelta(days=3650)  # six thousand million runs
+        for _ in range(5):
+            assert ran.acquire(timeout=30)
+    finally:
+        schedule.stop()
 
 
 def test_with_vault_away_at_the_start_it_waits_and_says_so_once(
