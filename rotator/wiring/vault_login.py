@@ -37,7 +37,7 @@ def login(config: Config, references: References) -> Login:
         read = references.reader(auth.token, "vault.auth.token")
         return TokenAuth(read, references.stamp(auth.token))
     if isinstance(auth, tables.AppRoleAuth):
-        return _approle(auth, references)
+        return _approle(auth, references, config.vault.namespace)
     if isinstance(auth, tables.CertAuth):
         return CertAuth(auth.role, auth.mount)
     return JwtAuth(
@@ -45,7 +45,9 @@ def login(config: Config, references: References) -> Login:
     )
 
 
-def _approle(auth: tables.AppRoleAuth, references: References) -> AppRoleAuth:
+def _approle(
+    auth: tables.AppRoleAuth, references: References, namespace: str | None
+) -> AppRoleAuth:
     sources = [auth.secret_id]
     if isinstance(auth.role_id, tables.SecretSource):
         sources.append(auth.role_id)
@@ -58,5 +60,5 @@ def _approle(auth: tables.AppRoleAuth, references: References) -> AppRoleAuth:
         references.reader(auth.secret_id, "vault.auth.secret_id"),
         auth.mount,
         references.stamp(*sources),
-        Unwrapping() if auth.wrapped else None,
+        Unwrapping(namespace) if auth.wrapped else None,
     )

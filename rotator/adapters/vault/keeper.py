@@ -11,6 +11,7 @@ from rotator.adapters.vault.failures import SERVICE
 from rotator.adapters.vault.login import Connect, Grant, Login
 from rotator.errors import Refused, ServiceError, Transient, Unauthorised
 from rotator.ports import Clock
+from rotator.secret import Secret
 
 RENEW_AT = 2 / 3
 """The share of a token's life after which it is renewed, at the latest."""
@@ -50,6 +51,21 @@ class Held:
     stamp: object
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The last answer to a credential that Vault refuses.
+
+    Attributes:
+        error: what it said.
+        stamp: the credential's stamp as it was.
+        until: monotonic time until which the same credential is not tried again.
+    """
+
+    error: Unauthorised
+    stamp: object
+    until: float
+
+
 class TokenKeeper:
     """Holds the one token of all threads: obtained, renewed and replaced by one of them at a time.
 
@@ -72,6 +88,7 @@ class TokenKeeper:
         self._reread_from = 0.0
         self._attempts = 0
         self._failure: ServiceError | None = None
+        self._refusal: Refusal | None = None
 
     def current(self) -> Held:
         """Return a token that should be valid.
@@ -116,7 +133,7 @@ class TokenKeeper:
                 return None
             self._replaced_at = now
             stamp = self._login.stamp()
-            grant = self._login.acquire(self._connect, refused.grant.token)
+            grant = self._acquire(stamp, refused.grant.token)
             return None if grant is None else self._keep(grant, stamp)
 
     def _obtain(self, before: Held | None, attempts: int) -> Held:
@@ -133,7 +150,7 @@ class TokenKeeper:
         self._failure = None
         stamp = self._login.stamp()
         try:
-            grant = self._login.acquire(self._connect, None)
+            grant = self._acquire(stamp, None)
         except ServiceError as error:
             self._failure = error
             raise
@@ -141,10 +158,24 @@ class TokenKeeper:
             raise Unauthorised(SERVICE, "log in", "there is no token")
         return self._keep(grant, stamp)
 
+    def _acquire(self, stamp: object, refused: Secret | None) -> Grant | None:
+        """Log in, but not again and again by a credential that Vault refuses."""
+        last, now = self._refusal, self._clock.monotonic()
+        if last is not None and last.stamp == stamp and now < last.until:
+            raise last.error
+        try:
+            grant = self._login.acquire(self._connect, refused)
+        except Unauthorised as error:
+            if error.status is not None:  # else it could not even be read, and Vault was not asked
+                self._refusal = Refusal(error, stamp, now + self._login.patience)
+            raise
+        self._refusal = None
+        return grant
+
     def _reread(self, held: Held, stamp: object) -> Held:
         """Take up a credential that was written anew; where that fails, the token still lives."""
         try:
-            grant = self._login.acquire(self._connect, held.grant.token)
+            grant = self._acquire(stamp, held.grant.token)
         except (Transient, Unauthorised, Refused):
             self._reread_from = self._clock.monotonic() + RETRY_RENEWAL
             return held
@@ -154,13 +185,16 @@ class TokenKeeper:
         return self._held
 
     def _renew(self, held: Held) -> Held:
+        wait = RETRY_RENEWAL
         try:
             grant = self._login.renew(self._connect, held.grant)
-        except (Transient, Unauthorised, Refused):
+        except Unauthorised:
+            grant, wait = None, max(wait, self._login.patience)
+        except (Transient, Refused):
             grant = None
         if grant is not None:
             return self._keep(grant, held.stamp)
-        self._held = replace(held, refresh_at=self._clock.monotonic() + RETRY_RENEWAL)
+        self._held = replace(held, refresh_at=self._clock.monotonic() + wait)
         return self._held
 
     def _keep(self, grant: Grant, stamp: object) -> Held:

@@ -48,10 +48,16 @@ class Login(Protocol):
 
     Attributes:
         pace: seconds between two acquisitions that a refused token asks for.
+        patience: seconds before the same credential is tried again after it was refused.
     """
 
     @property
     def pace(self) -> float:
+        """Return the seconds."""
+        ...
+
+    @property
+    def patience(self) -> float:
         """Return the seconds."""
         ...
 
@@ -96,6 +102,11 @@ class TokenAuth:
     @property
     def pace(self) -> float:
         """Return zero: reading a file costs Vault nothing."""
+        return 0.0
+
+    @property
+    def patience(self) -> float:
+        """Return zero, for the same reason."""
         return 0.0
 
     def acquire(self, connect: Connect, refused: Secret | None) -> Grant | None:

@@ -35,6 +35,13 @@ from rotator.secret import Secret
 LOGIN_PACE = 10.0
 """Seconds between two logins that a 403 asks for; each costs Vault a lease."""
 
+LOCKOUT_PATIENCE = 300.0
+"""Seconds between two logins by a secret id that is refused.
+
+Vault locks a role for 15 minutes after five such logins within 15 minutes, also for the true one:
+https://developer.hashicorp.com/vault/docs/concepts/user-lockout
+"""
+
 
 class OwnToken:
     """What the methods share: a token that Vault made for us, and that we can have anew."""
@@ -45,6 +52,11 @@ class OwnToken:
     def pace(self) -> float:
         """Return the seconds between two logins after a refusal."""
         return LOGIN_PACE
+
+    @property
+    def patience(self) -> float:
+        """Return zero: most methods may be tried as often as one likes."""
+        return 0.0
 
     def acquire(self, connect: Connect, refused: Secret | None) -> Grant | None:  # noqa: ARG002 - a new one each time
         """Log in."""
@@ -85,6 +97,11 @@ class AppRoleAuth(OwnToken):
     stamp: Callable[[], object] = unchanging
     wrapping: Unwrapping | None = None
 
+    @property
+    def patience(self) -> float:
+        """Return what keeps Vault from locking the role."""
+        return LOCKOUT_PATIENCE
+
     def log_in(self, connect: Connect) -> Grant:
         """Log in."""
         role_id = credential(self.role_id, "role_id")
@@ -105,8 +122,9 @@ class Unwrapping:
     https://developer.hashicorp.com/vault/docs/concepts/response-wrapping
     """
 
-    def __init__(self) -> None:
-        """Nothing is unwrapped yet."""
+    def __init__(self, namespace: str | None = None) -> None:
+        """Nothing is unwrapped yet; the namespace is the one that is sent with every call."""
+        self._made_in = f"{namespace.strip('/')}/" if namespace else ""
         self._lock = threading.Lock()
         self._opened: tuple[str, Secret] | None = None
 
@@ -126,7 +144,10 @@ class Unwrapping:
             shown = {"token": token.reveal()}
             outcome: Outcome = connect(None).post("/v1/sys/wrapping/lookup", json=shown)
             made_at = _told("look up the wrapping token", outcome).get("creation_path")
-            path = rf"(.*/)?auth/{re.escape(mount)}/role/[^/]+/(custom-)?secret-id"
+            # Before it may stand our namespace, and nothing else: every token may write what it
+            # likes below `cubbyhole/`, and have that wrapped.
+            here = f"({re.escape(self._made_in)})?auth/{re.escape(mount)}"
+            path = rf"{here}/role/[^/]+/(custom-)?secret-id"
             if not isinstance(made_at, str) or not re.fullmatch(path, made_at):
                 raise Unauthorised(
                     SERVICE,

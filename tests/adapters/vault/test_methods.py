@@ -466,3 +466,34 @@ def test_a_token_is_renewed_until_its_last_end_comes_near_and_replaced_then(
     clock.seconds += 2401
     assert store.read("secret/methods/a").version == 0
     assert token_of(client) != first
+
+
+def test_a_thief_who_wraps_the_secret_id_again_in_a_cubbyhole_is_noticed(
+    place: Place, by_wrapped: Callable[[], AppRoleAuth], tmp_path: Path
+) -> None:
+    thief = hvac.Client(url=place.address, token=wrapped_secret_id(place))
+    stolen = thief.sys.unwrap()["data"]["secret_id"]
+    thief.token = place.root.auth.token.create(policies=["default"])["auth"]["client_token"]
+    path = f"/v1/cubbyhole/auth/{place.mount}/role/rotator/secret-id"
+    thief.adapter.post(path, json={"secret_id": stolen})
+    again = thief.adapter.get(path, wrap_ttl="5m")
+    told = again if isinstance(again, dict) else again.json()
+    (tmp_path / "wrapped").write_text(told["wrap_info"]["token"])
+    with pytest.raises(Unauthorised, match="was not made at auth/"):
+        place.connect(by_wrapped()).token()
+    thief.adapter.close()
+
+
+def test_a_secret_id_that_is_refused_is_not_tried_until_vault_locks_the_role(
+    place: Place, approle: str
+) -> None:
+    held, stamp = [Secret("wrong")], [1]
+    auth = AppRoleAuth(
+        lambda: Secret(approle), lambda: held[0], place.mount, stamp=lambda: stamp[0]
+    )
+    store = VaultSecretStore(place.connect(auth))
+    for _ in range(12):
+        with pytest.raises(Unauthorised, match="invalid role or secret ID"):
+            store.read("secret/methods/a")
+    held[0], stamp[0] = secret_id(place), 2
+    assert store.read("secret/methods/a").version == 0, "the role is not locked"
