@@ -7,6 +7,7 @@ may carry a request with a token in it) travels further::
     RotatorError
     |-- ConfigurationError        the configuration cannot be used; holds every problem found
     |-- InvariantViolation        a plan would have broken a promise: a defect of this program
+    |-- AddressUnavailable        the address of `[http]` cannot be listened on, for now
     |-- AuditUnavailable          the audit trail cannot be written, so nothing may act
     |-- Stopping                  the process was asked to stop before the next step began
     `-- ServiceError              a call to OpenRouter or Vault did not succeed
@@ -37,6 +38,10 @@ class ConfigurationError(RotatorError):
         """Keep all problems, so that one run reports them together."""
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class AddressUnavailable(RotatorError):  # noqa: N818 - the field's word
+    """An address cannot be listened on: taken by another process, or not this machine's (yet)."""
 
 
 class InvariantViolation(RotatorError):  # noqa: N818 - a violation is what it is

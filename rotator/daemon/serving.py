@@ -101,7 +101,7 @@ def served(daemon: Daemon, http: HttpConfig | None, clock: Clock) -> Iterator[We
         clock: the time.
 
     Raises:
-        ConfigurationError: the address cannot be taken.
+        AddressUnavailable: the address cannot be taken.
     """
     if http is None:
         yield None

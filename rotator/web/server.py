@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rotator.errors import ConfigurationError
+from rotator.errors import AddressUnavailable
 from rotator.web.answers import Answer, Request
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class WebServer:
             most: how many connections there may be.
 
         Raises:
-            ConfigurationError: the address cannot be taken.
+            AddressUnavailable: the address cannot be taken.
         """
         self._answers = answers
         self._longest = longest
@@ -172,7 +172,7 @@ def _listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        ConfigurationError: it cannot.
+        AddressUnavailable: it cannot.
     """
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -181,7 +181,7 @@ def _listening(host: str, port: int) -> socket.socket:
         # asyncio sets TCP_NODELAY only where the protocol is named.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:
-        raise ConfigurationError((f"http.listen: cannot listen on {where}: {error}",)) from None
+        raise AddressUnavailable(f"http.listen: cannot listen on {where}: {error}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -189,5 +189,5 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         why = error.strerror or str(error)
-        raise ConfigurationError((f"http.listen: cannot listen on {where}: {why}",)) from None
+        raise AddressUnavailable(f"http.listen: cannot listen on {where}: {why}") from None
     return listener

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -172,3 +173,15 @@ def test_a_target_that_becomes_due_needs_no_person(stand: Stand) -> None:
     stand.write(policy=DUE)
     assert eventually(lambda: " now " in stand.call("status").stdout, "the target is due")
     assert stand.call("status").exit_code == 0
+
+
+def test_an_address_that_is_taken_for_now_is_a_failure_that_systemd_tries_again(
+    stand: Stand,
+) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        stand.write(more=f'[http]\nlisten = "127.0.0.1:{busy.getsockname()[1]}"\n')
+        done = stand.run("run")
+    assert done.returncode == 1, done.stderr
+    assert "cannot listen on 127.0.0.1:" in done.stderr

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from rotator.errors import ConfigurationError
+from rotator.errors import AddressUnavailable
 from rotator.web import Answer, Request, WebServer
 
 
@@ -123,13 +123,13 @@ def test_a_stop_closes_what_is_open_and_the_port_can_be_taken_again() -> None:
 def test_an_address_in_use_is_a_mistake_in_the_configuration_that_names_it() -> None:
     with serving() as server:
         host, port = server.address
-        with pytest.raises(ConfigurationError, match=rf"http\.listen.*{host}:{port}.*in use"):
+        with pytest.raises(AddressUnavailable, match=rf"http\.listen.*{host}:{port}.*in use"):
             WebServer(host, port, lambda _: Answer(200, b""))
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
 def test_an_address_that_is_not_ours_is_one_too(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot listen on"):
+    with pytest.raises(AddressUnavailable, match="cannot listen on"):
         WebServer(host, 0, lambda _: Answer(200, b""))
 
 
@@ -138,7 +138,7 @@ def test_ipv6_is_served() -> None:
         pytest.skip("this machine has no IPv6")
     try:
         server = WebServer("::1", 0, lambda _: Answer(200, b"six\n"))
-    except ConfigurationError:
+    except AddressUnavailable:
         pytest.skip("this machine has no IPv6 loopback")
     server.start()
     assert asked(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"six\n")
