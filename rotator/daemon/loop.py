@@ -46,7 +46,10 @@ _PACE = 1.0
 """Seconds between two looks whether the schedule waits for a clock that was set back."""
 
 _LAST_WORD = 1.0
-"""Seconds that a stop waits for a thread that has no step in hand."""
+"""Seconds that a stop waits for the threads that have no step in hand, but a service may keep."""
+
+_IN_TIME = 0.75
+"""Share of the grace after which a stop waits for nothing but steps in hand."""
 
 
 class Daemon:
@@ -229,18 +232,30 @@ class Daemon:
         told()
         while not self._stop.wait(_PACE):
             self._schedule.keep_pace()
+        self._end()
+
+    def _end(self) -> None:
+        """Finish the steps in hand, and leave the rest where it is: no service is waited for."""
+        grace = self._shared.config.daemon.shutdown_grace.total_seconds()
+        by = self._clock.monotonic() + _IN_TIME * grace
         _log.info("stopping: finishing the steps in hand")
         self._schedule.stop()
         for duty in self._all_duties():
             duty.stop()
         self._workers.stop()
         self._workers.join()
-        self._resync.join()  # it ends soon, now that no worker takes anything from it
+        last_word = min(by, self._clock.monotonic() + _LAST_WORD)
         for duty in self._all_duties():
-            duty.join(_LAST_WORD)
-        self._leading.release()
+            duty.join(self._until(last_word))
         self._say_goodbye()
+        release = threading.Thread(target=self._leading.release, name="release", daemon=True)
+        release.start()
+        release.join(self._until(by))
         _log.info("stopped")
+
+    def _until(self, monotonic: float) -> float:
+        """Return the seconds that are left."""
+        return max(0.0, monotonic - self._clock.monotonic())
 
     def _say_goodbye(self) -> None:
         world = self._shared.world

@@ -89,6 +89,43 @@ def test_a_stop_that_takes_too_long_leaves_the_process_loudly(stand: Stand) -> N
     assert "still not stopped after" in err
 
 
+PATIENT = {"shutdown_grace": "4s", "timeout": "60s", "claim_timeout": "4m"}
+"""A service may be silent for far longer than a stop may take."""
+
+
+def test_a_stop_does_not_wait_for_a_listing(stand: Stand) -> None:
+    stand.write(policy=CALM, daemon='resync = "1s"', **PATIENT)
+    process = started(stand)
+    fault = stand.sandbox.faults.add(
+        Fault(
+            kind=FaultKind.LATENCY,
+            api="openrouter",
+            method="GET",
+            path="/api/v1/keys",
+            seconds=60.0,
+        )
+    )
+    eventually(lambda: stand.sandbox.faults.hits(fault), "a listing is under way")
+    process.terminate()
+    code, err = ended(process)
+    assert code == 0, err
+    assert stand.events()[-1]["event"] == "process.stop"
+    assert stand.sandbox.vault.read("secret", "rotator/lease")["data"]["released"] is True
+
+
+def test_a_stop_is_in_good_order_while_vault_is_silent(stand: Stand) -> None:
+    stand.write(policy=CALM, **PATIENT)
+    process = started(stand)
+    fault = stand.sandbox.faults.add(
+        Fault(kind=FaultKind.LATENCY, api="vault", seconds=60.0, count=None)
+    )
+    eventually(lambda: stand.sandbox.faults.hits(fault), "Vault is silent")
+    process.terminate()
+    code, err = ended(process)
+    assert code == 0, err
+    assert stand.events()[-1]["event"] == "process.stop"
+
+
 def test_a_second_signal_stops_at_once(stand: Stand) -> None:
     stand.write(policy=CALM, timeout="30s", claim_timeout="2m")
     fault = stand.sandbox.faults.add(MINTING)
