@@ -140,7 +140,7 @@ class Hand:
 
     def patience(self) -> float:
         """Return for how long a failing audit trail is waited for: only with a key in hand."""
-        return max(0.0, self.time_left()) if self.minted is not None else 0.0
+        return self.time_left() if self.minted is not None else 0.0
 
 
 def create_ledger(hand: Hand, ledger: Ledger) -> None:
@@ -174,7 +174,7 @@ def change_ledger(hand: Hand, edit: Edit) -> None:
         if hand.ledger.ledger.pending is not None and hand.claim is not None:
             hand.claim, hand.claimed_at = hand.ledger.ledger.pending, started
         return
-    raise StepFailed(Reason.CONFLICT, "the ledger keeps changing", quiet=True)
+    raise StepFailed(Reason.CONFLICT, quiet=True)
 
 
 def _reread(hand: Hand) -> None:

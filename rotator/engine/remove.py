@@ -235,8 +235,8 @@ def fence(hand: Hand, step: Fence) -> None:
             guard=hand.assert_time_left,
             tell=lambda done: {"version": done.version},
         )
-    except CheckAndSetConflict as error:
-        raise StepFailed(Reason.READ_STALE, str(error), quiet=True) from None
+    except CheckAndSetConflict:
+        raise StepFailed(Reason.READ_STALE, quiet=True) from None
     hand.secret = replace(
         seen, version=written.version, created_time=written.created_time, live=True
     )

@@ -64,7 +64,7 @@ def mint(hand: Hand, step: Mint) -> None:
             event,
             create,
             guard=hand.assert_time_left,
-            patience=max(0.0, hand.time_left()),
+            patience=hand.time_left(),
             tell=lambda key: {"key_hash": key.hash},
         )
     except OutcomeUnknown as error:
@@ -160,7 +160,7 @@ def _trouble_with(hand: Hand, secret: Secret) -> ServiceError | None:
     except ServiceError as error:
         return error
     if caller is None:
-        return Refused("openrouter", "verify the key", "it is not accepted", status=401)
+        return Refused("openrouter", "verify the key", "it is not accepted")
     return None
 
 

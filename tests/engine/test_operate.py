@@ -47,9 +47,10 @@ def test_a_command_that_meets_another_writer_observes_anew_and_is_done() -> None
 def test_a_command_that_never_gets_through_fails_and_changes_nothing() -> None:
     lab = Lab()
     lab.run()
-    _interfere(lab, times=100)
-    with pytest.raises(StepFailed):
+    interfered = _interfere(lab, times=100)
+    with pytest.raises(StepFailed, match="another process changed the ledger"):
         operate.hold(lab.world, lab.targets[0], why="audit", by="me@here")
+    assert len(interfered) == 5
     book = lab.ledger()
     assert book is not None
     assert book.hold is None

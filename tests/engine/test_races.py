@@ -201,6 +201,7 @@ def test_a_secret_that_changes_at_every_try_costs_the_new_key(
     report = lab.run()
     assert report.failure is not None
     assert report.failure.reason is Reason.CONFLICT
+    assert report.failure.detail == "vault: write: did not match"
     assert len(tries) == 4
     assert lab.served_hash() == first
     assert set(lab.account.keys) == {first}, "the key that was never published is gone"
