@@ -42,21 +42,28 @@ def run(session: Session, *, once: bool, as_json: bool) -> None:
     """  # noqa: D301 - click's mark, not an escape
     if as_json and not once:
         raise click.UsageError("--json goes with --once: a daemon logs instead")
-    config = session.config()
-    for warning in config.warnings:
-        _log.warning("%s", warning)
-    code = _once(config, as_json=as_json) if once else _daemon(session, config)
+    code = _once(_config(session), as_json=as_json) if once else _daemon(session)
     click.get_current_context().exit(code)
 
 
-def _daemon(session: Session, config: Config) -> int:
-    from rotator.daemon import Daemon, served, supervise
+def _config(session: Session) -> Config:
+    config = session.config()
+    for warning in config.warnings:
+        _log.warning("%s", warning)
+    return config
+
+
+def _daemon(session: Session) -> int:
+    from rotator.daemon import Daemon, Signals, served, supervise
 
     stop = threading.Event()
-    with services_for(config, "run", stop.is_set) as services:
-        daemon = Daemon(services, stop, load=session.load, taken=session.set_up_logs)
-        with served(daemon, config.http, services.clock):
-            return supervise(daemon, services.clock)
+    # Caught before all else: a SIGHUP or SIGUSR1 that nobody catches ends the process.
+    with Signals() as signals:
+        config = _config(session)
+        with services_for(config, "run", stop.is_set) as services:
+            daemon = Daemon(services, stop, load=session.load, taken=session.set_up_logs)
+            with served(daemon, config.http, services.clock):
+                return supervise(daemon, services.clock, signals)
 
 
 def _once(config: Config, *, as_json: bool) -> int:

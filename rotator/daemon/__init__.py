@@ -10,7 +10,8 @@ from __future__ import annotations
 from rotator.daemon.loop import Daemon
 from rotator.daemon.once import Passes, run_once
 from rotator.daemon.serving import served
+from rotator.daemon.signals import Signals
 from rotator.daemon.supervise import supervise
 from rotator.daemon.workers import Workers
 
-__all__ = ["Daemon", "Passes", "Workers", "run_once", "served", "supervise"]
+__all__ = ["Daemon", "Passes", "Signals", "Workers", "run_once", "served", "supervise"]

@@ -1,40 +1,29 @@
-"""The main thread: signals, the time a stop may take, and whether the loop still lives.
-
-Signals arrive as bytes on a socket that the interpreter itself writes to, so that no
-handler of ours runs in the middle of other code.
-"""
+"""The main thread: signals, the time a stop may take, and whether the loop still lives."""
 
 from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from rotator.daemon.loop import Daemon
 from rotator.daemon.notify import Notifier
+from rotator.daemon.signals import RELOAD, ROTATE, STOP, Signals
 from rotator.ports import Clock
 
 _log = logging.getLogger(__name__)
 
-STOP = (signal.SIGTERM, signal.SIGINT)
-RELOAD = signal.SIGHUP
-ROTATE = signal.SIGUSR1
-
 _CHECK_EVERY = 1.0
 _LEAST_PATIENCE = 60.0
-_AT_ONCE = 4096
-# Bytes of signals read at once: one round answers all that came meanwhile.
 
 
 def supervise(
     daemon: Daemon,
     clock: Clock,
+    signals: Signals,
     *,
     environment: Mapping[str, str] | None = None,
     leave: Callable[[int], NoReturn] = os._exit,
@@ -44,6 +33,7 @@ def supervise(
     Args:
         daemon: the loop.
         clock: the time.
+        signals: what is followed; those too that came before.
         environment: the process's variables, unless given; of these only what the service
             manager sets is read, see `rotator.daemon.notify`.
         leave: ends the process without waiting for threads.
@@ -53,23 +43,18 @@ def supervise(
     """
     notifier = Notifier(os.environ if environment is None else environment, clock)
     crashed: list[str] = []
-    with _signals() as (inbox, wake):
 
-        def told() -> None:
-            with suppress(OSError):  # we were left behind by a stop, or are busy with signals
-                wake()
+    def run() -> None:
+        try:
+            daemon.run(signals.wake)
+        except Exception as error:  # noqa: BLE001 - it is told, and the process ends by it
+            _log.critical("the daemon ended by %s", type(error).__name__, exc_info=True)
+            crashed.append(type(error).__name__)
+        signals.wake()
 
-        def run() -> None:
-            try:
-                daemon.run(told)
-            except Exception as error:  # noqa: BLE001 - it is told, and the process ends by it
-                _log.critical("the daemon ended by %s", type(error).__name__, exc_info=True)
-                crashed.append(type(error).__name__)
-            told()
-
-        thread = threading.Thread(target=run, name="daemon", daemon=True)
-        thread.start()
-        _Supervisor(daemon, clock, notifier, thread, leave).stay(inbox)
+    thread = threading.Thread(target=run, name="daemon", daemon=True)
+    thread.start()
+    _Supervisor(daemon, clock, notifier, thread, leave).stay(signals)
     return 1 if crashed else 0
 
 
@@ -97,7 +82,7 @@ class _Supervisor:
         watchdog = notifier.watchdog
         self._check_every = min(_CHECK_EVERY, watchdog / 4) if watchdog else _CHECK_EVERY
 
-    def stay(self, inbox: Callable[[float], frozenset[int]]) -> None:
+    def stay(self, signals: Signals) -> None:
         """Wait for signals and for the loop's end, and look after the loop meanwhile."""
         while self._thread.is_alive():
             left = self._check_every
@@ -105,7 +90,7 @@ class _Supervisor:
                 left = min(left, self._stop_by - self._clock.monotonic())
                 if left <= 0:
                     self._give_up(f"still not stopped after {self._grace:.0f} s")
-            self._answer(inbox(left))
+            self._answer(signals.wait(left))
             if self._stop_by is None:
                 if (trouble := self._watch.trouble()) is not None:
                     self._give_up(trouble)
@@ -193,27 +178,3 @@ class _Watch:
 
     def _heartbeat(self) -> float:
         return self._daemon.config.daemon.heartbeat.total_seconds()
-
-
-@contextmanager
-def _signals() -> Iterator[tuple[Callable[[float], frozenset[int]], Callable[[], None]]]:
-    """Catch our signals; give a function that waits for some, and one that ends its wait."""
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
-    old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    caught = (*STOP, RELOAD, ROTATE)
-    old = {number: signal.signal(number, lambda *_: None) for number in caught}
-
-    def inbox(seconds: float) -> frozenset[int]:
-        ready, _, _ = select.select([reader], [], [], max(0.0, seconds))
-        return frozenset(reader.recv(_AT_ONCE)) if ready else frozenset()
-
-    try:
-        yield inbox, lambda: (writer.send(b"\0"), None)[1]
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(old_fd)
-        reader.close()
-        writer.close()

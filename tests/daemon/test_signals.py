@@ -61,6 +61,38 @@ def test_sighup_takes_another_configuration_and_sigusr1_rotates(stand: Stand) ->
     assert ended(process)[0] == 0
 
 
+SIGNALLED = """\
+import atexit, os, signal, sys
+from rotator.cli import main
+from rotator.cli.root import Session
+
+def raised():
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        os.kill(os.getpid(), number)
+
+def config(self, *, read=Session.config, **rest):
+    raised()
+    return read(self, **rest)
+
+Session.config = config
+atexit.register(raised)
+main()
+"""
+"""The command line, with signals while the configuration is read and while the process ends."""
+
+
+def test_sighup_and_sigusr1_end_neither_a_start_nor_an_end(stand: Stand) -> None:
+    process = stand.start("run", python=SIGNALLED)
+    logged(process, "SIGHUP: reading the configuration again")
+    eventually(
+        lambda: any(each["event"] == "operator.command" for each in stand.events()),
+        "SIGUSR1 is followed, which came before anybody could",
+    )
+    process.terminate()
+    code, err = ended(process)
+    assert code == 0, err
+
+
 def test_sigterm_in_the_middle_of_a_rotation_finishes_it(stand: Stand) -> None:
     fault = stand.sandbox.faults.add(MINTING)
     process = stand.start("run")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from typing import NoReturn, cast
 import pytest
 
 from rotator.adapters.clock import SystemClock
-from rotator.daemon import Daemon, supervise
+from rotator.daemon import Daemon, Signals, supervise
 
 
 class Left(Exception):  # noqa: N818 - what happened to the process
@@ -59,9 +60,23 @@ class Loop:
         return self._age
 
 
-def supervised(loop: Loop) -> int:
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """What a process that ends leaves ignored is not left so in this one."""
+    numbers = (signal.SIGHUP, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def supervised(
+    loop: Loop, clock: SystemClock | None = None, environment: dict[str, str] | None = None
+) -> int:
+    daemon, clock = cast("Daemon", loop), clock or SystemClock()
     try:
-        return supervise(cast("Daemon", loop), SystemClock(), environment={}, leave=leave)
+        with Signals() as signals:
+            return supervise(daemon, clock, signals, environment=environment or {}, leave=leave)
     finally:
         loop.let_go.set()
 
@@ -102,8 +117,7 @@ def test_a_machine_that_slept_gets_time_for_its_next_heartbeat() -> None:
         return 36000.0
 
     loop.heartbeat_age = wake  # type: ignore[method-assign]
-    daemon = cast("Daemon", loop)
-    assert supervise(daemon, clock, environment={}, leave=leave) == 0
+    assert supervised(loop, clock) == 0
 
 
 @pytest.mark.parametrize(("age", "broken", "fed"), [(1.0, None, True), (40.0, None, False)])
@@ -124,8 +138,7 @@ def test_the_watchdog_is_fed_only_while_the_heart_beats(
 
     loop.status = status  # type: ignore[method-assign]
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
-    daemon = cast("Daemon", loop)
-    assert supervise(daemon, SystemClock(), environment=environment, leave=leave) == 0
+    assert supervised(loop, environment=environment) == 0
     heard: list[str] = []
     with contextlib.suppress(BlockingIOError):
         while True:

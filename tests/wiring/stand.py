@@ -162,10 +162,18 @@ class Stand:
         assert result.exit_code == code, result.output
         return json.loads(result.stdout.splitlines()[-1])
 
-    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a command in a process of its own, through the real entry point."""
+    def start(
+        self, *words: str, python: str | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start a command in a process of its own, through the real entry point or by some code."""
+        entry = [Path(sys.executable).with_name("rotator")]
         process = subprocess.Popen(
-            [Path(sys.executable).with_name("rotator"), "--config", self.path, *words],
+            [
+                *([sys.executable, "-c", python] if python is not None else entry),
+                "--config",
+                self.path,
+                *words,
+            ],
             env={"PATH": os.environ["PATH"], **self.environment, **environment},
             cwd=self.folder,
             stdout=subprocess.PIPE,
