@@ -200,8 +200,9 @@ def _assert_others_known(hand: Hand) -> None:
     unseen = hand.world.fleet.unseen(but=hand.snapshot.target.name)
     if unseen == frozenset():
         return
-    some = ", ".join(sorted(unseen)[:_NAMED]) if unseen else ""
-    detail = f"{len(unseen)} of them, such as {some}" if unseen else ""
+    detail = ""
+    if unseen:
+        detail = f"{len(unseen)} of them, such as {', '.join(sorted(unseen)[:_NAMED])}"
     after = min(_LOOK_AGAIN, hand.world.limits.claim_timeout / 4).total_seconds()
     raise StepFailed(Reason.INDEX_EMPTY, detail, retry_after=after, quiet=True)
 

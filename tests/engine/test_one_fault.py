@@ -71,7 +71,11 @@ CLAIMED, FREE = ClaimKind.ROTATE, None
         ("vault.write", 1, Kind.UNSETTLED, None, FREE, NEW),
         ("vault.write", 1, Kind.NO_EFFECT_LOST, Reason.PUBLISH_UNKNOWN, CLAIMED, OLD),
         ("vault.read", 2, Kind.ERROR, None, FREE, NEW),
+        ("openrouter.create", 1, Kind.UNAUTHORISED, Reason.UNAUTHORISED, FREE, OLD),
         ("vault.write_ledger", 1, Kind.ERROR, Reason.UNAVAILABLE, FREE, OLD),
+        ("vault.write_ledger", 1, Kind.UNAUTHORISED, Reason.UNAUTHORISED, FREE, OLD),
+        ("vault.write_ledger", 1, Kind.NO_EFFECT_LOST, Reason.UNKNOWN_OUTCOME, FREE, OLD),
+        ("vault.write_ledger", 2, Kind.UNAUTHORISED, Reason.UNAUTHORISED, CLAIMED, NEW),
         ("vault.write_ledger", 2, Kind.ERROR, None, FREE, NEW),
         ("vault.write_ledger", 2, Kind.REFUSED, Reason.REFUSED, CLAIMED, NEW),
     ],
@@ -94,6 +98,7 @@ def test_a_rotation_meets_one_fault(  # noqa: PLR0917
         assert report.failure.detail.startswith(call.replace(".", ": "))
     book = lab.ledger()
     assert book is not None
+    assert book.failure == report.failure
     assert (book.pending.kind if book.pending is not None else None) is claim
     assert (lab.served_hash() != before) is serves
     lab.live(timedelta(hours=1))

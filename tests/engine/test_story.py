@@ -58,7 +58,8 @@ class Storyteller:
         letter = changes.setdefault(change, chr(ord("a") + len(changes)))
         parts = [str(event.phase), event.name, f"{letter}/{step}", str(event.reason or "-")]
         parts += [str(event.result)] if event.result is not None else []
-        parts += [f"of {event.target}"] if event.target not in (None, "app") else []
+        usual = None if event.name == "resync" else "app"
+        parts += [f"of {event.target}"] if event.target != usual else []
         for each in fields(event):
             value = getattr(event, each.name)
             if each.name not in _SHOWN and value is not None:
@@ -125,7 +126,7 @@ def a_rollback(lab: Lab) -> Iterator[str]:
     wait(lab, 1)
     lab.run()
     yield "-"
-    lab.run(demand=Demand(lab.clock.now(), rollback=Rollback(first)))
+    lab.run(demand=Demand(rollback=Rollback(first)))
     yield "back to a disabled key"
 
 
