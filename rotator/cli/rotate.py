@@ -20,7 +20,6 @@ from rotator.cli.output import document, say, warn
 from rotator.cli.root import Session
 from rotator.core.asked import rotation_demand
 from rotator.core.request import Arguments, Request, Verb
-from rotator.core.snapshot import Demand
 from rotator.core.target import Target
 from rotator.engine.attempts import Rotation, until
 from rotator.engine.operate import note_command
@@ -98,9 +97,7 @@ class _Rotating:
 
     def __init__(self, acting: Acting, arguments: Arguments) -> None:
         self._world = acting.world
-        self._book = acting.book
         self._arguments = arguments
-        self._asked_at = acting.world.clock.now()
 
     def __call__(self, target: Target, request: Request | None, limit: float) -> Outcome:
         world, arguments = self._world, self._arguments
@@ -110,18 +107,10 @@ class _Rotating:
         }
         asked = " ".join(flag for flag, given in flags.items() if given)
         note_command(world, target, command="rotate", by=operator(), detail=asked)
-        demand, old = self._demand(target, request), served_before(world, target)
+        # What was done for the request is not done once more.
+        before = request.before if request is not None else None
+        demand, old = rotation_demand(arguments, before), served_before(world, target)
         return until(Rotation(world, target, demand, old), limit, warn)
-
-    def _demand(self, target: Target, request: Request | None) -> Demand:
-        """Return what to ask the planner for: not once more what was done for the request."""
-        book = self._book(target) if request is not None else None
-        if request is not None and book is not None:
-            return rotation_demand(book, request, self._world.clock.now())
-        arguments = self._arguments
-        return Demand(
-            self._asked_at, arguments.named, arguments.compromised, arguments.overwrite_foreign
-        )
 
 
 def _code(world: World, outcomes: list[Outcome]) -> int:

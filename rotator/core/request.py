@@ -46,6 +46,20 @@ class Arguments:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What a ledger said when a rotation was asked for: by that it is told when it was done.
+
+    Attributes:
+        served: hash of the key that was served, or None.
+        claimed: when the rotation was claimed that was under way, or None; its key does
+            not count as the one that was asked for.
+    """
+
+    served: str | None = None
+    claimed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A command waits for this to be done.
 
@@ -60,8 +74,7 @@ class Request:
         at: when, by Vault's clock.
         until: after which nothing is begun for it any more, by Vault's clock.
         served: hash of the key that was served when it was written, or None.
-        claimed: when the rotation was claimed that was under way then, or None; its key
-            does not count as the one that was asked for.
+        claimed: when the rotation was claimed that was under way then, or None.
     """
 
     id: str
@@ -72,6 +85,11 @@ class Request:
     until: datetime
     served: str | None = None
     claimed: datetime | None = None
+
+    @property
+    def before(self) -> Before:
+        """What the ledger said when it was written."""
+        return Before(self.served, self.claimed)
 
 
 class Result(StrEnum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from rotator.core.asked import is_rotated
 from rotator.core.keys import IssuedKey, NewKey
 from rotator.core.ledger import Claim, ClaimKind, KeyTerms, RetiringKey, ServedKey
 from rotator.core.marker import Marker
@@ -92,8 +93,7 @@ def _asked_for(snapshot: Snapshot) -> Reason | None:
         return None
     if book.foreign is not None and not demand.compromised:
         return Reason.OVERWRITE_FOREIGN
-    served = book.served
-    if served is not None and served.claimed_at is not None and served.claimed_at >= demand.at:
+    if is_rotated(book, demand.before):
         return None
     return Reason.COMPROMISED if demand.compromised else Reason.REQUESTED
 

@@ -15,6 +15,7 @@ from rotator.core.keys import IssuedKey
 from rotator.core.ledger import Claim, Ledger
 from rotator.core.marker import Marker, parse_marker
 from rotator.core.reasons import Reason
+from rotator.core.request import Before
 from rotator.core.target import Target
 
 VAULT_SECOND = timedelta(seconds=1)
@@ -162,19 +163,20 @@ class Demand:
     """An operator asks for a rotation now, or for the way back from one.
 
     Attributes:
-        at: when; a served key claimed before that is replaced, once.
         named: whether the target was named, and not only swept up with all others;
             a held target follows only then.
         compromised: skip all waits, and disable all predecessors.
         overwrite_foreign: overwrite a value that no key explains.
+        before: what the ledger said when it was asked for; by that, and by no clock, it is
+            told whether it was done. None until the ledger is read for it.
         rollback: set where an older key shall be served again, and no new one made.
         adopt: set where the key that is served shall be taken as it is, and nothing rotated.
     """
 
-    at: datetime
     named: bool = True
     compromised: bool = False
     overwrite_foreign: bool = False
+    before: Before | None = None
     rollback: Rollback | None = None
     adopt: bool = False
 

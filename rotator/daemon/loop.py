@@ -140,7 +140,7 @@ class Daemon:
         return self._reloading.error()
 
     def rotate_all(self) -> None:
-        """Have every target rotated once whose served key was claimed before now.
+        """Have every target rotated once: each gets another key than its ledger names now.
 
         While a target waits for that, further requests are the same one to it.
         """
@@ -208,7 +208,7 @@ class Daemon:
             resync=self._resyncing.last(),
             resync_succeeded_at=self._resyncing.succeeded_at(),
             refused=world.fleet.refused() if world is not None else None,
-            requests=len(self._table.demands()),
+            requests=len(self._table.demands()) + self._sweep.left(),
         )
 
     # --- the life of the process -----------------------------------------------------------------
@@ -337,6 +337,8 @@ class Daemon:
         for name in self._table.due(now, everything=stepped):
             self._turns.give(name)
         self._token.ask()
+        if self._sweep.left():
+            self._sweep.duty.ask()
         if self._shared.may_act():
             self._pulse.ask()
             self._ask_about_management_key(mono)

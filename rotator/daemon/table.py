@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rotator.core.asked import is_rotated
 from rotator.core.failures import Cause, next_failure
 from rotator.core.ledger import Failure
 from rotator.core.reasons import Reason
+from rotator.core.request import Before
 from rotator.core.snapshot import Demand
 from rotator.core.target import Target
 from rotator.engine.reconcile import Report
@@ -213,21 +215,26 @@ class Table:
 
     # --- requests --------------------------------------------------------------------------------
 
-    def demand(self, at: datetime) -> list[str]:
-        """Ask for a rotation of every configured target; where a request waits, it is the same.
-
-        Returns:
-            The names of the targets that were not waiting for it already.
-        """
+    def undemanded(self) -> frozenset[str]:
+        """Return the names of the configured targets of which no rotation is waited for."""
         with self._lock:
-            free = [
+            return frozenset(
                 name
                 for name, slot in self._slots.items()
                 if slot.target.configured and slot.demand is None
-            ]
-            for name in free:
-                self._slots[name].demand = Demand(at, named=False)
-            return free
+            )
+
+    def demand(self, name: str, before: Before) -> None:
+        """Ask for a rotation of one target; where one is waited for already, it is the same.
+
+        Args:
+            name: of the target.
+            before: what its ledger said when it was asked for.
+        """
+        with self._lock:
+            slot = self._slots.get(name)
+            if slot is not None and slot.demand is None:
+                slot.demand = Demand(named=False, before=before)
 
     def demands(self) -> dict[str, Demand]:
         """Return each request that waits, by target."""
@@ -245,9 +252,9 @@ def unexpected(table: Table, target: Target, error: Exception, now: datetime) ->
 
 def _over(report: Report, demand: Demand) -> bool:
     """Tell whether a request is fulfilled, or cannot be while things are as they are."""
-    book = report.snapshot.ledger.ledger if report.snapshot is not None else None
-    served = book.served if book is not None else None
-    if served is not None and served.claimed_at is not None and served.claimed_at >= demand.at:
+    snapshot = report.snapshot
+    book = snapshot.ledger.ledger if snapshot is not None else None
+    if book is not None and is_rotated(book, demand.before):
         return True
     chosen = report.plan
     if chosen is None or report.failure is not None or chosen.steps:

@@ -7,19 +7,19 @@ that it was answered, that the request was withdrawn, or that it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rotator.core import hand_edits
-from rotator.core.asked import rotation_claimed_at
+from rotator.core.asked import before_of
 from rotator.core.codec import encode_ledger
 from rotator.core.edits import Edit
 from rotator.core.lease import LeaseSeen, Open, is_live
 from rotator.core.ledger import Ledger
 from rotator.core.reasons import MEANING
-from rotator.core.request import Answer, Arguments, Request, Verb
+from rotator.core.request import Answer, Arguments, Before, Request, Verb
 from rotator.core.snapshot import LedgerSeen
 from rotator.core.target import Target
 from rotator.engine.lease import read_lease
@@ -33,9 +33,6 @@ _POLL = 0.3
 _LOOK_AT_LEASE = 3.0
 _LOOKS = 2
 _TRIES = 10
-
-_FOR_ALL = 3600.0
-# Seconds for which a request for all targets stands: nobody waits for it, or withdraws it.
 
 
 class Ending(StrEnum):
@@ -86,12 +83,15 @@ class Wish:
         arguments: its arguments.
         by: who gives it.
         limit: seconds for which it waits.
+        before: what the ledger said when it was asked for, where that was earlier; None
+            for what it says when the request is written.
     """
 
     verb: Verb
     arguments: Arguments
     by: str
     limit: float
+    before: Before | None = None
 
 
 def living_leader(world: World, term: timedelta) -> LeaseSeen | None:
@@ -239,7 +239,7 @@ class Asking:
 
     def _new(self, book: Ledger) -> Request:
         """Return the request as it is to be written on this version of the ledger."""
-        now = self._vault_now
+        now, said = self._vault_now, self.wish.before or before_of(book)
         self.request = Request(
             id=self._id,
             verb=self.wish.verb,
@@ -247,8 +247,8 @@ class Asking:
             by=self.wish.by,
             at=now,
             until=now + timedelta(seconds=max(1.0, self.left())),
-            served=book.served.hash if book.served is not None else None,
-            claimed=rotation_claimed_at(book),
+            served=said.served,
+            claimed=said.claimed,
         )
         return self.request
 
@@ -336,30 +336,6 @@ class Asking:
         if line != self._told:
             self._told = line
             self.tell(f"{self.target.name}: {line}")
-
-
-def ask_for_all(world: World, targets: Iterable[Target], *, by: str, term: timedelta) -> int:
-    """Ask the process that acts to rotate every target once, and wait for no answer.
-
-    For a process that stands by and was sent the signal. A target for which a request
-    stands already, or that has no ledger yet, is left out: the one is waited for, and the
-    other gets a new key anyhow.
-
-    Returns:
-        For how many targets it was asked.
-
-    Raises:
-        ServiceError: Vault could not be asked; some requests may stand.
-    """
-    wish = Wish(Verb.ROTATE, Arguments(named=False), by, _FOR_ALL)
-    asked: list[Asking] = []
-    for target in targets:
-        asking = Asking(world, target, wish, term, log.info)
-        if asking.place_now(under_claim=True):
-            asked.append(asking)
-    if asked:
-        asked[0].announce(tuple(asked[1:]))
-    return len(asked)
 
 
 _WITHDRAWN = {

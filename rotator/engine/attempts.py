@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from rotator.core.asked import anchored, is_rotated
 from rotator.core.ledger import Failure, Ledger
 from rotator.core.reasons import Reason
 from rotator.core.rollback import choose
@@ -122,15 +123,16 @@ class Rotation:
     ) -> tuple[Report, Outcome | None]:
         """Make one pass; see `Attempt`."""
         report = _pass(self.world, self.target, self.demand, earlier, observation)
-        book = _book(report)
+        book, seen = _book(report), report.snapshot
+        if seen is not None and seen.demand is not None:
+            self.demand = seen.demand  # what the ledger said at first is asked for ever after
         if book is not None and self._done(book):
             return report, proved(self.world, self.target, book, self.old, Verdict.ROTATED)
         return report, self._ended(report)
 
     def _done(self, book: Ledger) -> bool:
-        """Tell whether a key claimed after the demand is served, and old ones are stopped."""
-        served = book.served
-        if served is None or served.claimed_at is None or served.claimed_at < self.demand.at:
+        """Tell whether a key made for the demand is served, and old ones are stopped."""
+        if not is_rotated(book, self.demand.before):
             return False
         stopped = all(each.disabled_at is not None for each in book.retiring)
         return stopped or not self.demand.compromised
@@ -192,7 +194,7 @@ class WayBack:
         return report, outcome
 
     def _pass(self, earlier: Failure | None, observation: Observation | None) -> Report:
-        demand = Demand(self.world.clock.now(), rollback=Rollback(self.key))
+        demand = Demand(rollback=Rollback(self.key))
         return _pass(self.world, self.target, demand, earlier, observation)
 
     def _ended(self, report: Report) -> Outcome | None:
@@ -257,7 +259,7 @@ class Adoption:
         self, earlier: Failure | None, observation: Observation | None = None
     ) -> tuple[Report, Outcome | None]:
         """Make one pass; see `Attempt`."""
-        demand = Demand(self.world.clock.now(), adopt=True)
+        demand = Demand(adopt=True)
         report = _pass(self.world, self.target, demand, earlier, observation)
         chosen, book = report.plan, _book(report)
         waits = chosen is None or chosen.steps or chosen.reason is Reason.CLAIMED
@@ -294,7 +296,9 @@ def _pass(
 ) -> Report:
     """Reconcile once with a demand."""
     if observation is not None:
-        observation.snapshot = replace(observation.snapshot, demand=demand)
+        snapshot = observation.snapshot
+        asked = anchored(demand, snapshot.ledger.ledger)
+        observation.snapshot = replace(snapshot, demand=asked)
     return reconcile(world, target, demand=demand, observation=observation, earlier=earlier)
 
 

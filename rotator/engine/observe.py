@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from rotator.core.asked import anchored
 from rotator.core.codec import Undecodable, decode_ledger
 from rotator.core.ledger import Ledger
 from rotator.core.reasons import Reason
@@ -77,7 +78,7 @@ def observe(
         secret=SecretSeen(metadata.version, metadata.created_time, metadata.live),
         served_by=world.fleet.served_by(),
         dead=world.fleet.dead(),
-        demand=demand,
+        demand=anchored(demand, ledger.ledger),
         may_read_values=may_read_values,
     )
     note_served(world, snapshot)

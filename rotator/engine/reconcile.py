@@ -122,6 +122,7 @@ class _Pass:
         """Observe if needed, plan, and act; return the report once the pass is over."""
         if self.observation is None:
             self.observation = observe(self.world, self.target, demand=self.demand)
+        self.demand = self.observation.snapshot.demand
         self.chosen = settled_plan(self.world, self.observation)
         _report_findings(self.world, self.observation.snapshot, self.chosen)
         if not self.chosen.steps:

@@ -134,7 +134,7 @@ class Desk:
             _EDITS[request.verb](case, book)
             self._saw(case.target, None)
             return case.go_on()
-        attempt = self._attempt(case, book)
+        attempt = self._attempt(case)
         try:
             report, outcome = attempt.once(case.earlier, observation)
         except UnknownKey as error:
@@ -152,7 +152,7 @@ class Desk:
         with self._lock:
             self._seen[target.name] = (self._seen.get(target.name, (0, None))[0] + 1, request)
 
-    def _attempt(self, case: _Case, book: Ledger) -> Attempt:
+    def _attempt(self, case: _Case) -> Attempt:
         """Return the attempt that is under way for a request, or begin one."""
         with self._lock:
             known = self._in_hand.get(case.target.name)
@@ -162,7 +162,7 @@ class Desk:
                 return known.attempt
         else:
             case.note()
-        attempt = case.begin(book)
+        attempt = case.begin()
         with self._lock:
             self._in_hand[case.target.name] = _InHand(case.request.id, attempt)
         return attempt
@@ -207,15 +207,16 @@ class _Case:
         keys = self.request.arguments.keys
         return keys[0] if len(keys) == 1 else None
 
-    def begin(self, book: Ledger) -> Attempt:
+    def begin(self) -> Attempt:
         """Return a new attempt at what takes more than an edit."""
         world, target, request = self.world, self.target, self.request
         if request.verb is Verb.ROLLBACK:
             return WayBack(world, target, self.one_key(), lambda _: None, request.served)
         if request.verb is Verb.ADOPT:
             return Adoption(world, target, request.served)
-        demand = rotation_demand(book, request, world.clock.now())
-        return Rotation(world, target, demand, request.served)
+        return Rotation(
+            world, target, rotation_demand(request.arguments, request.before), request.served
+        )
 
     def answer_with(self, outcome: Outcome) -> None:
         """Answer with the outcome of an attempt."""

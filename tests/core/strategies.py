@@ -27,7 +27,7 @@ from rotator.core.ledger import (
     ServedKey,
 )
 from rotator.core.reasons import Reason
-from rotator.core.request import Answer, Arguments, Request, Result, Verb
+from rotator.core.request import Answer, Arguments, Before, Request, Result, Verb
 from rotator.core.snapshot import (
     Demand,
     Draft,
@@ -367,10 +367,10 @@ def secrets_seen(draw: st.DrawFn, book: Ledger | None) -> SecretSeen:
 
 demands = st.builds(
     Demand,
-    at=instants,
     named=st.booleans(),
     compromised=st.booleans(),
     overwrite_foreign=st.booleans(),
+    before=st.none() | st.builds(Before, st.none() | hashes, st.none() | instants),
     rollback=st.none() | st.builds(Rollback, key=st.none() | hashes),
     adopt=st.booleans(),
 )

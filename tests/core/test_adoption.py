@@ -35,7 +35,7 @@ from tests.core.builders import (
     the_edit,
 )
 
-ADOPT = Demand(NOW, adopt=True)
+ADOPT = Demand(adopt=True)
 BY_HAND = served(minted_by_us=False, claimed_at=None)
 
 

@@ -110,7 +110,7 @@ class Life:
             case "die":
                 world.steps_left = event.which
             case "die rotating":
-                world.demand = Demand(world.now)
+                world.demand = Demand()
                 world.steps_left = event.which
             case "paste back" if key is not None:
                 world.write_secret(key)
@@ -149,11 +149,11 @@ class Life:
         world = self.world
         match event.what:
             case "rotate":
-                world.demand = Demand(world.now)
+                world.demand = Demand()
             case "compromised":
-                world.demand = Demand(world.now, named=False, compromised=True)
+                world.demand = Demand(named=False, compromised=True)
             case "overwrite foreign":
-                world.demand = Demand(world.now, overwrite_foreign=True)
+                world.demand = Demand(overwrite_foreign=True)
             case "lose ledger":
                 world.write_ledger(None)
                 world.memory_lost = True

@@ -58,8 +58,8 @@ from tests.core.builders import (
     the_edit,
 )
 
-BACK_TO_B = Demand(NOW, rollback=Rollback(B))
-SETTLE = Demand(NOW, rollback=Rollback())
+BACK_TO_B = Demand(rollback=Rollback(B))
+SETTLE = Demand(rollback=Rollback())
 
 
 def wanted(*entries: RetiringKey, book: dict[str, Any] | None = None, **changes: Any) -> Snapshot:

@@ -12,6 +12,7 @@ from rotator.core.keys import NewKey
 from rotator.core.ledger import ClaimKind, KeyTerms
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
+from rotator.core.request import Before
 from rotator.core.rotation import new_key
 from rotator.core.snapshot import Demand, LedgerSeen, Snapshot
 from rotator.core.steps import Finding, MakeClaim, Mint, NeedLook, PromoteMinted
@@ -187,25 +188,31 @@ def test_a_first_key_is_made_at_once_whatever_the_windows_say(secret: Any) -> No
 
 
 def test_a_target_let_go_is_not_rotated() -> None:
-    assert plan(due(target=target(configured=False), demand=Demand(NOW)), NOW).steps == ()
+    assert plan(due(target=target(configured=False), demand=Demand()), NOW).steps == ()
 
 
 # Demands.
 
 
 def test_a_demand_rotates_whatever_the_schedule() -> None:
-    chosen = plan(snapshot(demand=Demand(NOW), looks=looks(issued(A))), NOW)
+    chosen = plan(snapshot(demand=Demand(), looks=looks(issued(A))), NOW)
     assert (chosen.reason, kinds(chosen)) == (Reason.REQUESTED, STEPS)
 
 
-@pytest.mark.parametrize("at", [WRITTEN, WRITTEN - DAY])
-def test_a_demand_is_fulfilled_once(at: Any) -> None:
-    assert plan(snapshot(demand=Demand(at)), NOW).reason is Reason.NOT_DUE
+@pytest.mark.parametrize("before", [Before(), Before(B), Before(B, NOW)])
+def test_a_demand_is_fulfilled_once(before: Before) -> None:
+    assert plan(snapshot(demand=Demand(before=before)), NOW).reason is Reason.NOT_DUE
+
+
+@pytest.mark.parametrize("before", [Before(A), Before(B, WRITTEN)], ids=["it", "under way"])
+def test_a_demand_is_fulfilled_by_no_key_that_was_there_or_under_way(before: Before) -> None:
+    observed = snapshot(demand=Demand(before=before), looks=looks(issued(A)))
+    assert plan(observed, NOW - 400 * DAY).reason is Reason.REQUESTED, "nor by what a clock says"
 
 
 def test_a_demand_replaces_an_adopted_key_whose_claim_nobody_knows() -> None:
     book = ledger(served=served(claimed_at=None))
-    observed = snapshot(book, demand=Demand(WRITTEN), looks=looks(issued(A)))
+    observed = snapshot(book, demand=Demand(before=Before(B)), looks=looks(issued(A)))
     assert plan(observed, NOW).reason is Reason.REQUESTED
 
 
@@ -214,7 +221,7 @@ def test_compromised_skips_windows_blackouts_and_hold_and_dooms_all_predecessors
         windows=(Window(frozenset({6}), 0, 60),), blackouts=(Blackout(NOW.date(), NOW.date()),)
     )
     book = ledger(hold=HELD, failure=FAILURE, retiring=(retiring(B),))
-    demand = Demand(NOW, named=False, compromised=True)
+    demand = Demand(named=False, compromised=True)
     observed = snapshot(
         book, target=target(policy=closed), demand=demand, looks=looks(issued(A), issued(B))
     )
@@ -249,7 +256,7 @@ def test_a_hold_stops_scheduled_rotation_and_max_age_too() -> None:
 
 @pytest.mark.parametrize(("named", "passes"), [(True, True), (False, False)])
 def test_only_a_rotate_that_names_it_passes_a_hold(named: bool, passes: bool) -> None:
-    held = snapshot(ledger(hold=HELD), demand=Demand(NOW, named=named), looks=looks(issued(A)))
+    held = snapshot(ledger(hold=HELD), demand=Demand(named=named), looks=looks(issued(A)))
     assert bool(plan(held, NOW).steps) == passes
 
 
@@ -270,7 +277,7 @@ def test_a_failure_backs_off_and_says_when_it_is_tried_again() -> None:
     assert (chosen.reason, chosen.steps) == (Reason.BACKING_OFF, ())
     assert chosen.wake_at == FAILURE.next_try
     assert chosen.findings == (Finding(Reason.BACKING_OFF, "no answer"),)
-    asked = due(ledger=LedgerSeen(7, NOW, failed), demand=Demand(NOW))
+    asked = due(ledger=LedgerSeen(7, NOW, failed), demand=Demand())
     assert plan(asked, NOW).steps
     assert plan(
         due(ledger=LedgerSeen(7, NOW, failed), vault_now=FAILURE.next_try), FAILURE.next_try
@@ -287,7 +294,7 @@ def test_a_failure_stays_while_something_else_keeps_it_from_being_tried_again() 
 
 @pytest.mark.parametrize(
     "demand",
-    [None, Demand(NOW), Demand(NOW, compromised=True)],
+    [None, Demand(), Demand(compromised=True)],
     ids=["due", "named", "compromised"],
 )
 def test_two_targets_that_serve_the_same_key_are_reported_and_not_rotated(demand: Any) -> None:

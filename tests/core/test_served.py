@@ -11,6 +11,7 @@ from rotator.core.hand_edits import ValueSeen
 from rotator.core.ledger import ClaimKind, ForeignValue, Hold, PutBack
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
+from rotator.core.request import Before
 from rotator.core.retirement import Stage, standing
 from rotator.core.snapshot import Demand, LedgerSeen, SecretSeen, Snapshot
 from rotator.core.steps import (
@@ -127,7 +128,7 @@ def test_a_hand_made_or_copied_key_is_taken_under_management_but_is_not_ours(nam
 def test_a_ledger_that_cannot_be_used_makes_its_target_stand_still(trouble: Reason) -> None:
     bad = LedgerSeen(7, NOW, None, trouble, "line 1")
     everything = snapshot(
-        ledger=bad, secret=seen(4, NOBODYS), listing=listing(issued(B)), demand=Demand(NOW)
+        ledger=bad, secret=seen(4, NOBODYS), listing=listing(issued(B)), demand=Demand()
     )
     chosen = plan(everything, NOW)
     assert (chosen.steps, chosen.needs) == ((), ())
@@ -435,9 +436,7 @@ def test_a_foreign_value_is_never_overwritten_whatever_is_due_and_nothing_is_rem
     assert Finding(Reason.FOREIGN_VALUE, f"At {PATH}.", attention=True) in chosen.findings
 
 
-@pytest.mark.parametrize(
-    "demand", [Demand(NOW), Demand(NOW, compromised=True), Demand(NOW, named=False)]
-)
+@pytest.mark.parametrize("demand", [Demand(), Demand(compromised=True), Demand(named=False)])
 def test_a_foreign_value_gives_way_to_no_other_demand(demand: Demand) -> None:
     book = ledger(served=None, foreign=FOREIGN)
     assert plan(snapshot(book, demand=demand), NOW).steps == ()
@@ -446,7 +445,7 @@ def test_a_foreign_value_gives_way_to_no_other_demand(demand: Demand) -> None:
 @pytest.mark.parametrize("compromised", [True, False])
 def test_a_foreign_value_gives_way_to_overwrite_foreign(compromised: bool) -> None:
     book = ledger(served=None, foreign=FOREIGN, retiring=(retiring(A),))
-    demand = Demand(NOW, compromised=compromised, overwrite_foreign=True)
+    demand = Demand(compromised=compromised, overwrite_foreign=True)
     chosen = plan(snapshot(book, demand=demand), NOW)
     assert kinds(chosen) == ["MakeClaim", "Mint", "Verify", "Publish", "PromoteMinted"]
     expected = Reason.COMPROMISED if compromised else Reason.OVERWRITE_FOREIGN
@@ -521,7 +520,7 @@ def test_if_the_key_still_works_the_management_key_belongs_to_another_account(wh
 
 @DEATHS
 def test_another_account_is_never_rotated_into_not_even_by_name(why: Reason) -> None:
-    demand = Demand(NOW, compromised=True)
+    demand = Demand(compromised=True)
     assert plan(dead(why, served_works=True, demand=demand), NOW).steps == ()
 
 
@@ -546,11 +545,11 @@ def test_a_served_key_that_a_person_disabled_is_left_alone_by_default() -> None:
 @pytest.mark.parametrize(
     ("demand", "passes"),
     [
-        (Demand(NOW), True),
-        (Demand(NOW, named=False), False),
-        (Demand(NOW, named=False, compromised=True), True),
-        (Demand(NOW, compromised=True), True),
-        (Demand(WRITTEN - DAY), False),
+        (Demand(), True),
+        (Demand(named=False), False),
+        (Demand(named=False, compromised=True), True),
+        (Demand(compromised=True), True),
+        (Demand(before=Before(B)), False),
     ],
     ids=["named", "all", "all compromised", "compromised", "done already"],
 )
@@ -566,7 +565,7 @@ def test_only_a_rotate_that_names_it_or_compromised_passes_a_key_disabled_by_han
 @pytest.mark.parametrize("why", [Reason.EXPIRED, Reason.GONE])
 def test_a_compromised_dead_key_dooms_its_predecessors_and_passes_a_hold(why: Reason) -> None:
     held = LedgerSeen(7, NOW - HOUR, ledger(hold=HELD))
-    observed = dead(why, ledger=held, demand=Demand(NOW, compromised=True))
+    observed = dead(why, ledger=held, demand=Demand(compromised=True))
     chosen = plan(observed, NOW)
     assert chosen.reason is Reason.COMPROMISED
     assert kinds(chosen)[-1] == "PromoteMinted"
@@ -575,7 +574,7 @@ def test_a_compromised_dead_key_dooms_its_predecessors_and_passes_a_hold(why: Re
 def test_a_dead_key_of_a_held_target_waits_for_a_rotate_that_names_it() -> None:
     held = LedgerSeen(7, NOW - HOUR, ledger(hold=HELD))
     assert plan(dead(Reason.GONE, ledger=held), NOW).steps == ()
-    assert plan(dead(Reason.GONE, ledger=held, demand=Demand(NOW)), NOW).steps
+    assert plan(dead(Reason.GONE, ledger=held, demand=Demand()), NOW).steps
 
 
 def test_a_key_that_a_listing_leaves_out_is_asked_for() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from rotator.core import edits
+from rotator.core.asked import anchored
 from rotator.core.keys import IssuedKey
 from rotator.core.ledger import Ledger, ServedKey
 from rotator.core.marker import parse_marker
@@ -110,6 +111,7 @@ class World:
     def observe(self) -> Snapshot:
         """Ledger and metadata, and no more."""
         created = self.versions[-1].created if self.versions else None
+        self.demand = anchored(self.demand, self.ledger)
         return Snapshot(
             target=self.target,
             identity=IDENTITY,

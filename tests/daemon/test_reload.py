@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rotator.engine.lease import read_lease
 from rotator.errors import ConfigurationError
 from rotator.sandbox.faults import Fault, FaultKind
 from tests.daemon.living import reloaded, running, settled, swept
+from tests.daemon.test_loop import Settable
 from tests.wiring.stand import CALM, QUICK, Stand, eventually
 
 SLOW = 'every = "30d"\ngrace = "2s"\nquarantine = "10ms"\ndrain = { quiet_for = "10ms", deadline = "1d", then = "keep", evidence = "usage" }'
@@ -272,6 +274,39 @@ def test_a_request_to_rotate_everything_rotates_each_target_once(stand: Stand) -
         assert all(stand.served(name) != before[name] for name in names)
         made = len(stand.issued())
         assert 10 <= made <= 15, "what came while one waited merged into it"
+
+
+def test_a_clock_that_is_set_back_after_a_request_for_all_makes_no_storm(stand: Stand) -> None:
+    stand.write(["a"], policy=CALM)
+    clock = Settable()
+    clock.step = timedelta(minutes=4)
+    with running(stand, clock) as daemon:
+        started(daemon)
+        slow = stand.sandbox.faults.add(
+            Fault(kind=FaultKind.LATENCY, api="vault", path="*/metadata/apps/a", seconds=60.0)
+        )
+        swept(daemon, stand)
+        eventually(lambda: stand.sandbox.faults.hits(slow), "its turn has begun")
+        clock.step = timedelta()
+        stand.sandbox.faults.clear()
+        eventually(lambda: not daemon.status().requests, "the request is fulfilled")
+        assert len(stand.issued()) == 2
+
+
+def test_a_request_for_all_while_vault_is_away_is_carried_out_when_it_is_back(
+    stand: Stand,
+) -> None:
+    stand.write(["a"], policy=CALM)
+    with running(stand) as daemon:
+        started(daemon)
+        before = stand.served("a")
+        stand.sandbox.vault.sealed = True
+        daemon.rotate_all()
+        eventually(lambda: daemon.status().requests, "the request waits")
+        stand.sandbox.vault.sealed = False
+        eventually(lambda: not daemon.status().requests, "the request is fulfilled", 90)
+        assert stand.served("a") != before
+        assert len(stand.issued()) == 2
 
 
 def test_a_held_target_is_left_alone_by_a_request_for_all(stand: Stand) -> None:

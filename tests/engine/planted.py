@@ -299,7 +299,7 @@ def two_rotations_within_one_grace() -> None:
     lab.run()
     for _ in range(2):
         lab.clock.advance(timedelta(minutes=20))
-        lab.run(demand=Demand(lab.clock.now()))
+        lab.run(demand=Demand())
     lab.live(9 * HOUR)
     lab.check_at_rest()
 
@@ -326,7 +326,7 @@ def rollback_while_a_delete_is_under_way() -> None:
         lab.run()
         lab.clock.advance(timedelta(minutes=1))
     lab.clock.advance(timedelta(minutes=6))
-    lab.run(demand=Demand(lab.clock.now(), rollback=Rollback(old)))
+    lab.run(demand=Demand(rollback=Rollback(old)))
     lab.live(9 * HOUR)
     lab.come_to_rest()
 

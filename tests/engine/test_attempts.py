@@ -27,6 +27,7 @@ from rotator.engine.outcomes import (
 from rotator.engine.reconcile import Report
 from rotator.ports import MintedKey
 from tests.engine.lab import PATH, Lab, target
+from tests.engine.planted import LeapingClock
 from tests.engine.promises import FIELD
 from tests.fakes.faults import Kind, nth
 
@@ -46,7 +47,7 @@ def living(*, rotated: bool = False) -> Lab:
 
 def rotate(lab: Lab, *, named: bool = True) -> Outcome:
     """A rotation on demand, waited for ten minutes."""
-    demand = Demand(lab.clock.now(), named)
+    demand = Demand(named=named)
     target = lab.targets[0]
     attempt = Rotation(lab.world, target, demand, served_before(lab.world, target))
     return until(attempt, 600, lambda _: None)
@@ -198,7 +199,7 @@ def test_what_cannot_be_observed_at_first_is_waited_for_and_told_once() -> None:
         Kind.ERROR if service == "vault" and lab.clock.now() < away else None
     )
     told: list[str] = []
-    attempt = Rotation(lab.world, lab.targets[0], Demand(lab.clock.now()), lab.served_hash())
+    attempt = Rotation(lab.world, lab.targets[0], Demand(), lab.served_hash())
     assert until(attempt, 600, told.append).verdict is Verdict.ROTATED
     assert len(lab.faults.hit) > 1
     (line,) = told
@@ -209,7 +210,7 @@ def test_a_command_ends_when_its_time_is_over_and_says_what_it_waited_for() -> N
     lab = living()
     lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
     began, old = lab.clock.now(), lab.served_hash()
-    attempt = Rotation(lab.world, lab.targets[0], Demand(began), old)
+    attempt = Rotation(lab.world, lab.targets[0], Demand(), old)
     outcome = until(attempt, 20, lambda _: None)
     assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.UNAVAILABLE)
     assert outcome.detail.startswith("not done within 20 s: ")
@@ -221,10 +222,28 @@ def test_a_command_that_is_asked_to_stop_ends_after_the_pass_that_is_under_way()
     lab = living()
     lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
     world = replace(lab.world, stopping=lambda: True)
-    attempt = Rotation(world, lab.targets[0], Demand(lab.clock.now()), lab.served_hash())
+    attempt = Rotation(world, lab.targets[0], Demand(), lab.served_hash())
     outcome = until(attempt, 600, lambda _: None)
     assert outcome.verdict is Verdict.FAILED
     assert outcome.detail.startswith("asked to stop: ")
+
+
+def test_a_clock_that_is_set_back_before_the_claim_has_the_key_rotated_once() -> None:
+    lab = living()
+    clock = LeapingClock(lab.clock, ahead=timedelta(minutes=4))
+    lab.process.world = replace(lab.world, clock=clock)
+
+    def set_right() -> None:
+        clock.ahead = timedelta()
+
+    lab.faults.after_each = set_right
+    made = lab.account.minted
+    attempt = Rotation(lab.world, lab.targets[0], Demand(), lab.served_hash())
+    _, outcome = attempt.once(None)
+    assert outcome is not None
+    assert (outcome.verdict, outcome.new) == (Verdict.ROTATED, lab.served_hash())
+    attempt.once(None)
+    assert lab.account.minted == made + 1
 
 
 def test_a_target_that_was_let_go_is_not_rotated_on_demand_either() -> None:
@@ -318,7 +337,7 @@ def test_a_rotation_that_another_process_has_begun_is_waited_for_before_another_
     lab = living()
     old = lab.served_hash()
     lab.faults.choose = lambda _service, name, _acts: Kind.DIE_AFTER if name == "create" else None
-    lab.run(demand=Demand(lab.clock.now()))
+    lab.run(demand=Demand())
     lab.faults.choose = lambda *_: None
     lab.clock.advance(timedelta(seconds=5))
     began = lab.clock.now()
@@ -332,7 +351,7 @@ def attempts(lab: Lab) -> dict[str, Attempt]:
     """One of each kind, as begun now."""
     first, old = lab.targets[0], lab.served_hash()
     return {
-        "rotation": Rotation(lab.world, first, Demand(lab.clock.now()), old),
+        "rotation": Rotation(lab.world, first, Demand(), old),
         "way back": WayBack(lab.world, first, None, lambda _: None, old),
         "adoption": Adoption(lab.world, first, old),
     }
@@ -357,7 +376,7 @@ def test_the_failure_of_a_pass_counts_in_the_next_one(kind: str) -> None:
 def test_a_command_hands_each_failure_on_to_its_next_try() -> None:
     lab = living()
     lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
-    attempt = Watched(lab.world, lab.targets[0], Demand(lab.clock.now()), lab.served_hash())
+    attempt = Watched(lab.world, lab.targets[0], Demand(), lab.served_hash())
     until(attempt, 20, lambda _: None)
     counts = [each.count if each is not None else 0 for each in attempt.given]
     assert len(counts) > 2

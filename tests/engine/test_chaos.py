@@ -103,11 +103,11 @@ class Chaos:
         elif what == "forget" and not paused:
             self.lab.vault.forget("state/targets/app")
         elif what == "rotate":
-            self.lab.another("asked").run(demand=Demand(self.lab.clock.now()))
+            self.lab.another("asked").run(demand=Demand())
         elif what == "back" and (key := self.retiring_key()) is not None:
             asked = self.lab.another("asked")
             asked.faults.plan = {self.random.randint(1, 60): self.random.choice(list(Kind))}
-            asked.run(demand=Demand(self.lab.clock.now(), rollback=Rollback(key)))
+            asked.run(demand=Demand(rollback=Rollback(key)))
 
     def retiring_key(self) -> str | None:
         """Return an older key to go back to, in whatever stage it is, if there is one."""

@@ -57,7 +57,7 @@ def test_a_request_whose_new_key_never_works_makes_one_key_and_cleans_it_up() ->
     lab.account.make = refused  # type: ignore[method-assign]
     lab.clock.advance(timedelta(hours=1))
     before = lab.account.minted
-    report = lab.run(demand=Demand(lab.clock.now(), True, False, False))
+    report = lab.run(demand=Demand())
     assert lab.account.minted == before + 1
     assert report.failure is not None
     assert report.failure.reason is Reason.NEW_KEY_REFUSED

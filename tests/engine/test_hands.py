@@ -98,7 +98,7 @@ def test_a_foreign_value_is_reported_and_never_overwritten_until_allowed() -> No
     lab.live(timedelta(hours=30))
     assert lab.served_hash() == foreign
     assert lab.account.accepts(former)
-    lab.run(demand=Demand(lab.clock.now(), overwrite_foreign=True))
+    lab.run(demand=Demand(overwrite_foreign=True))
     assert lab.account.accepts(lab.served_hash() or "")
     lab.live(timedelta(hours=9))
     lab.check_at_rest()
@@ -146,7 +146,7 @@ def test_a_served_key_disabled_by_hand_is_left_alone_by_default() -> None:
     lab.live(timedelta(hours=13))
     assert lab.served_hash() == served
     assert not lab.account.accepts(served)
-    lab.run(demand=Demand(lab.clock.now()))
+    lab.run(demand=Demand())
     assert lab.account.accepts(lab.served_hash() or "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
+from rotator.core.request import Before
 from rotator.core.snapshot import Demand
 from rotator.events import Phase
 from tests.engine.lab import Lab
@@ -59,11 +60,12 @@ def test_a_demanded_rotation_happens_once() -> None:
     lab.run()
     lab.clock.advance(timedelta(minutes=1))
     first = lab.served_hash()
-    demand = Demand(lab.clock.now())
-    lab.run(demand=demand)
+    report = lab.run(demand=Demand())
     second = lab.served_hash()
     assert second != first
-    lab.run(demand=demand)
+    assert report.snapshot is not None
+    assert report.snapshot.demand == Demand(before=Before(served=first))
+    lab.run(demand=report.snapshot.demand)
     assert lab.served_hash() == second
 
 
@@ -74,7 +76,7 @@ def test_compromised_keys_are_disabled_as_soon_as_the_new_one_is_served() -> Non
     first = lab.served_hash()
     assert first is not None
     lab.excused.add(first)
-    lab.run(demand=Demand(lab.clock.now(), compromised=True))
+    lab.run(demand=Demand(compromised=True))
     assert lab.account.keys[first].disabled
     assert lab.account.accepts(lab.served_hash() or "")
 

@@ -9,17 +9,20 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.core.asked import is_rotated, rotation_demand
+from rotator.core.asked import before_of, is_rotated
 from rotator.core.codec import encode_ledger
 from rotator.core.lease import Open, PublicState, Pulse
 from rotator.core.ledger import Ledger
 from rotator.core.reasons import Reason
-from rotator.core.request import Arguments, Request, Result, Verb
-from rotator.engine.asking import Asked, Asking, Ending, Wish, ask_for_all, living_leader
+from rotator.core.request import Arguments, Before, Request, Result, Verb
+from rotator.core.snapshot import Demand
+from rotator.engine.asking import Asked, Asking, Ending, Wish, living_leader
+from rotator.engine.asking_for_all import ask_for_all
 from rotator.engine.lease import Leadership
 from rotator.engine.pulse import name_in_pulse, read_pulse, strike_from_pulse
 from rotator.engine.reconcile import Report
 from rotator.engine.requests import Desk
+from rotator.engine.world import World
 from rotator.events import OperatorCommand
 from tests.engine.lab import Lab, Process
 from tests.fakes.faults import Kind, ProcessDeath, nth
@@ -383,7 +386,7 @@ def test_a_request_in_the_middle_of_a_rotation_waits_for_its_end_and_asks_for_an
             asked.append(Asked(Ending.GONE))
 
     stand.leader.faults.after_each = ask_once
-    stand.lab.run(demand=rotation_demand(stand.book, _request(stand), stand.lab.clock.now()))
+    stand.lab.run(demand=Demand())
     assert asked
     middle = stand.served
     assert middle != before
@@ -397,11 +400,9 @@ def test_no_clocks_are_compared_to_tell_whether_a_rotation_was_done() -> None:
     stand = Stand()
     request = _request(stand)
     ahead = replace(request, at=request.at + timedelta(days=1))
-    demand = rotation_demand(stand.book, ahead, stand.lab.clock.now())
-    assert demand.at <= stand.lab.clock.now() + timedelta(seconds=1)
-    assert not is_rotated(stand.book, ahead)
+    assert not is_rotated(stand.book, ahead.before)
     stand.ask(Verb.ROTATE)
-    assert is_rotated(stand.book, ahead)
+    assert is_rotated(stand.book, ahead.before)
 
 
 def test_many_commands_name_their_requests_in_the_pulse_at_once() -> None:
@@ -446,21 +447,67 @@ def _put(stand: Stand, book: Ledger) -> None:
     stand.lab.vault.put("state/targets/app", encode_ledger(book))
 
 
+def _pass_on(stand: Stand, world: World, said: Before | None = None) -> tuple[int, frozenset[str]]:
+    """Pass a signal on, as a process does that stands by."""
+    return ask_for_all(
+        world,
+        stand.lab.targets,
+        by="SIGUSR1 to standby",
+        term=TERM,
+        before={each.name: said or before_of(stand.book) for each in stand.lab.targets},
+    )
+
+
 def test_one_that_stands_by_passes_a_signal_on_as_a_request_for_each_target() -> None:
     stand = Stand()
-    before = stand.served
-    targets = stand.lab.targets
+    old = stand.served
     passing_on = _silent(stand.lab, "standby").world
-    assert ask_for_all(passing_on, targets, by="SIGUSR1 to standby", term=TERM) == 1
-    assert ask_for_all(passing_on, targets, by="SIGUSR1 to standby", term=TERM) == 0
+    assert _pass_on(stand, passing_on) == (1, frozenset())
+    assert _pass_on(stand, passing_on) == (0, frozenset())
     assert [each.target for each in read_pulse(passing_on.ledgers).requests] == ["app"]
     for _ in range(3):
         stand.attend()
     after = stand.served
-    assert after != before
+    assert after != old
     assert [each.by for each in stand.commands()] == ["SIGUSR1 to standby"]
     stand.attend()
     assert stand.served == after
+
+
+def test_a_signal_that_is_passed_on_waits_until_each_target_has_had_its_turn() -> None:
+    """At the pace of the writes many of them take long, and nobody asks again."""
+    stand = Stand()
+    first = stand.lab.targets[0]
+    stand.lab.targets = tuple(replace(first, name=f"t{number}") for number in range(100))
+    for each in stand.lab.targets[:2]:
+        stand.lab.vault.put(f"state/targets/{each.name}", encode_ledger(stand.book))
+    assert _pass_on(stand, _silent(stand.lab, "standby").world) == (2, frozenset())
+    book = stand.lab.ledger("t1")
+    assert book is not None
+    assert book.request is not None
+    assert book.request.until - book.request.at > timedelta(hours=2)
+
+
+def test_a_signal_that_was_passed_on_is_carried_out_once_whoever_did_it() -> None:
+    stand = Stand()
+    said = before_of(stand.book)
+    stand.lab.run(demand=Demand(before=said))
+    made = stand.served
+    assert made != said.served
+    assert _pass_on(stand, _silent(stand.lab, "standby").world, said) == (1, frozenset())
+    stand.attend()
+    assert stand.served == made
+    assert [each.result for each in stand.book.answers] == [Result.DONE]
+
+
+def test_a_target_whose_ledger_cannot_be_reached_is_named_and_the_others_are_asked() -> None:
+    stand = Stand()
+    first = stand.lab.targets[0]
+    stand.lab.targets = (replace(first, name="away"), first)
+    standby = _silent(stand.lab, "standby")
+    standby.faults.choose = nth("vault.read_ledger", 1, Kind.ERROR)
+    assert _pass_on(stand, standby.world) == (1, frozenset({"away"}))
+    assert stand.book.request is not None
 
 
 def test_a_request_goes_on_with_the_policy_that_a_reload_has_put_in_force() -> None:
@@ -493,7 +540,7 @@ def test_a_request_for_a_target_that_was_let_go_is_left_to_whoever_made_it() -> 
     (old,) = stand.lab.targets
     gone = replace(old, configured=False)
     passing_on = _silent(stand.lab, "standby").world
-    assert ask_for_all(passing_on, (old,), by="me@here", term=TERM) == 1
+    assert _pass_on(stand, passing_on) == (1, frozenset())
     stand.desk.attend(stand.leader.world, gone)
     assert stand.book.request is not None
     assert stand.desk.open_request("app") is None
@@ -502,7 +549,7 @@ def test_a_request_for_a_target_that_was_let_go_is_left_to_whoever_made_it() -> 
 def test_a_request_waits_for_the_end_of_a_dead_process_s_claim_and_does_not_prolong_it() -> None:
     stand = Stand()
     stand.leader.faults.choose = lambda _, name, __: Kind.DIE_AFTER if name == "create" else None
-    stand.lab.run(demand=rotation_demand(stand.book, _request(stand), stand.lab.clock.now()))
+    stand.lab.run(demand=Demand())
     stand.leader.faults.choose = lambda *_: None
     assert stand.book.pending is not None
     versions = len(stand.lab.vault.paths["state/targets/app"])
@@ -685,7 +732,7 @@ def test_a_command_finds_its_answer_after_others_had_theirs() -> None:
 def test_a_command_tells_which_change_its_request_waits_for() -> None:
     stand = Stand()
     stand.leader.faults.choose = lambda _, name, __: Kind.DIE_AFTER if name == "create" else None
-    stand.lab.run(demand=rotation_demand(stand.book, _request(stand), stand.lab.clock.now()))
+    stand.lab.run(demand=Demand())
     stand.leader.faults.choose = lambda *_: None
     claim = stand.book.pending
     assert claim is not None

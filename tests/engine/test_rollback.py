@@ -44,7 +44,7 @@ def quarantined(lab: Lab) -> tuple[str, str]:
 
 def back(lab: Lab, key: str) -> Report:
     """The operator's command: one pass, with the demand."""
-    return lab.run(demand=Demand(lab.clock.now(), rollback=Rollback(key)))
+    return lab.run(demand=Demand(rollback=Rollback(key)))
 
 
 def book_of(lab: Lab) -> Ledger:
@@ -592,4 +592,4 @@ def test_a_rollback_that_is_paused_at_any_call_while_another_process_lives_break
 
 def lab_demand(lab: Lab, key: str) -> Demand:
     """The operator's command, given again."""
-    return Demand(lab.clock.now(), rollback=Rollback(key))
+    return Demand(rollback=Rollback(key))

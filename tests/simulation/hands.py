@@ -97,7 +97,7 @@ def _configure(sim: Simulation, target: Target, what: str, rng: random.Random) -
 
 
 def _rotate_all(sim: Simulation) -> None:
-    demand = Demand(sim.hub.now(), named=False)
+    demand = Demand(named=False)
 
     def work(world: World) -> None:
         for target in sim.targets:
@@ -111,7 +111,7 @@ def _rollback(sim: Simulation, target: Target, rng: random.Random) -> bool:
     known = [entry.hash for entry in book.retiring] if book is not None else []
     if known:
         key = rng.choice(known)
-        demand = Demand(sim.hub.now(), rollback=Rollback(key))
+        demand = Demand(rollback=Rollback(key))
         sim.ask(
             target,
             Verb.ROLLBACK,

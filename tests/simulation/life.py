@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast
 
+from rotator.core.asked import is_rotated
 from rotator.core.lease import PublicState
 from rotator.core.ledger import Failure
 from rotator.core.marker import parse_marker
@@ -534,17 +535,18 @@ class Simulation:
 
     def rotate(self, target: Target, *, compromised: bool = False, foreign: bool = False) -> None:
         """Let an operator rotate one target now."""
-        demand = Demand(self.hub.now(), compromised=compromised, overwrite_foreign=foreign)
+        demand = Demand(compromised=compromised, overwrite_foreign=foreign)
 
         def work(world: World) -> None:
-            earlier = None
+            earlier, asked = None, demand
             for _ in range(6):
-                report = reconcile(world, target, demand=demand, earlier=earlier)
-                earlier = report.failure
-                book = report.snapshot.ledger.ledger if report.snapshot is not None else None
-                served = book.served if book is not None else None
-                if served is not None and served.claimed_at and served.claimed_at >= demand.at:
-                    return
+                report = reconcile(world, target, demand=asked, earlier=earlier)
+                earlier, seen = report.failure, report.snapshot
+                if seen is not None:
+                    asked = seen.demand or asked
+                    book = seen.ledger.ledger
+                    if book is not None and is_rotated(book, asked.before):
+                        return
                 world.clock.sleep(60.0)
 
         arguments = Arguments(compromised=compromised, overwrite_foreign=foreign)
