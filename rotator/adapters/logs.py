@@ -18,8 +18,8 @@ passed over), nor ``name``, ``args``, ``module`` or another attribute of a log r
 
 A log line never stops the program and never carries a credential: values are masked by the
 name of their field and by their shape, and once more in the finished bytes; a line that
-cannot be rendered or written is dropped. A reader who merely stops reading fills the pipe,
-and then holds the program up like any other.
+cannot be rendered or written is dropped. A reader who merely stops reading fills the pipe;
+what finds no room in it is dropped as well, and he is told how much when he reads again.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from rotator.pipes import PIECE, has_room
 from rotator.redaction import MASK, redact, redact_bytes
 
 Format = Literal["auto", "json", "console"]
@@ -50,6 +51,8 @@ QUIET = ("apscheduler", "hvac", "httpcore", "httpx", "requests", "stamina", "tzl
 _OWN = ("timestamp", "level", "logger", "event")
 _TEXTS = ("exception", "stack")
 _LONGEST = 16_384
+_PATIENCE = 1.0
+# Seconds for which a line waits for room in its reader's pipe.
 _DEEPEST = 6
 
 
@@ -247,8 +250,18 @@ class _QuietHandler(logging.Handler):
         self._stream = stream
         buffer = getattr(stream, "buffer", None)
         self._raw = getattr(buffer, "raw", buffer)
+        self._lost = 0
+        self._torn = False  # the last line that went out is cut short
 
     def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # broken, full or closed: there is nowhere left to say so
+            lost = self._told_of() if self._lost else b""
+            if self._write(lost + self._rendered(record)):
+                self._lost = 0
+            else:
+                self._lost += 1
+
+    def _rendered(self, record: logging.LogRecord) -> bytes:
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001 - a log line never stops the program
@@ -256,16 +269,30 @@ class _QuietHandler(logging.Handler):
                 {"level": record.levelname.lower(), "logger": record.name,
                  "event": "a log line could not be rendered"}
             )  # fmt: skip
-        with suppress(Exception):  # broken, full or closed: there is nowhere left to say so
-            self._write(redact_bytes(line.encode("utf-8", "backslashreplace")) + b"\n")
+        return redact_bytes(line.encode("utf-8", "backslashreplace")) + b"\n"
 
-    def _write(self, data: bytes) -> None:
-        self._stream.flush()
+    def _told_of(self) -> bytes:
+        """Return the line that says how many were lost, at the beginning of a line."""
+        said = "log lines lost, because nobody read them: %d"
+        record = logging.LogRecord(
+            __name__, logging.WARNING, __file__, 0, said, (self._lost,), None
+        )
+        return (b"\n" if self._torn else b"") + self._rendered(record)
+
+    def _write(self, data: bytes) -> bool:
+        """Write some lines; False where their reader takes nothing."""
         if self._raw is None:
             self._stream.write(data.decode())
-            return
-        while data:
-            count = self._raw.write(data)
-            if not count:
-                return
-            data = data[count:]
+            return True
+        # Whoever has let one line wait in vain gets no more of the program's time.
+        patience = 0.0 if self._lost else _PATIENCE
+        rest = memoryview(data)
+        while rest:
+            if not has_room(self._raw, patience):
+                return False
+            self._stream.flush()  # what others have left there comes first
+            if not (count := self._raw.write(rest[:PIECE])):
+                return False
+            rest = rest[count:]
+            self._torn = bool(rest)
+        return True

@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _CHECK_EVERY = 1.0
 _LEAST_PATIENCE = 60.0
+_LAST_WORD = 1.0
+# Seconds that the log has for the reason why the process is left.
 
 
 def supervise(
@@ -137,7 +139,12 @@ class _Supervisor:
 
     def _give_up(self, why: str) -> None:
         """End the process at once: every step in hand is settled by the next start."""
-        _log.critical("%s: leaving the process", why)
+        # Whatever keeps the log, as a thread that died with its lock, must not keep us.
+        saying = threading.Thread(
+            target=_log.critical, args=("%s: leaving the process", why), daemon=True
+        )
+        saying.start()
+        saying.join(_LAST_WORD)
         self._leave(1)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
+import sys
+import termios
+from typing import IO
 
 import pytest
 
+from rotator.pipes import PIECE
 from rotator.sandbox.faults import Fault, FaultKind
 from tests.wiring.stand import CALM, Stand, eventually
 
@@ -155,6 +160,31 @@ def test_a_stop_is_in_good_order_while_vault_is_silent(stand: Stand) -> None:
     process.terminate()
     code, err = ended(process)
     assert code == 0, err
+    assert stand.events()[-1]["event"] == "process.stop"
+
+
+def queued(pipe: IO[str]) -> int:
+    """Return how many bytes of a pipe nobody has read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_a_reader_of_the_log_who_stops_reading_holds_up_neither_work_nor_a_stop(
+    stand: Stand,
+) -> None:
+    stand.write(policy=CALM, daemon='resync = "100ms"')
+    process = stand.start("--log-level", "debug", "run")
+    assert process.stderr is not None
+    fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, PIECE)
+
+    def resyncs() -> int:
+        return sum(1 for each in stand.events() if each["event"] == "resync")
+
+    eventually(lambda: resyncs() > 3, "it has much to say")
+    before, unread = resyncs(), queued(process.stderr)
+    eventually(lambda: resyncs() > before + 3, "it goes on")
+    assert 0 < queued(process.stderr) == unread
+    process.terminate()
+    assert process.wait(60) == 0
     assert stand.events()[-1]["event"] == "process.stop"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -93,6 +94,24 @@ def test_a_heart_that_stands_still_ends_the_process_loudly(
     with pytest.raises(Left, match="1"):
         supervised(Loop(age=61.0))
     assert "no heartbeat for 61 s" in caplog.text
+
+
+def test_a_log_that_hangs_does_not_keep_the_process() -> None:
+    hangs = threading.Event()
+
+    class Hanging(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            hangs.wait(60)
+
+    handler, log = Hanging(), logging.getLogger("rotator.daemon.supervise")
+    log.addHandler(handler)
+    try:
+        with pytest.raises(Left, match="1"):
+            supervised(Loop(age=61.0))
+        assert not hangs.is_set()
+    finally:
+        hangs.set()
+        log.removeHandler(handler)
 
 
 class Waking(SystemClock):

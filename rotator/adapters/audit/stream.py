@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, Protocol, cast
 
 from rotator.adapters.audit.chain import addition, new_chain_id
@@ -12,7 +13,13 @@ from rotator.adapters.audit.line import GENESIS
 from rotator.adapters.audit.tail import tail_of
 from rotator.errors import AuditUnavailable
 from rotator.events import Event
+from rotator.pipes import PIECE, has_room
 from rotator.ports import Clock, UnsettledIntent
+
+WRITE_TIMEOUT = 10.0
+"""Seconds to wait for a reader who takes nothing before a step is refused."""
+
+_STALLED = "its reader takes nothing"
 
 
 class RawStream(Protocol):
@@ -60,7 +67,7 @@ class StreamAuditTrail:
         Raises:
             AuditUnavailable: it could not be written; the step must not act.
         """
-        with self._mutex:
+        with self._turn() as deadline:
             added = addition(
                 tail_of(self._written),
                 event,
@@ -69,7 +76,7 @@ class StreamAuditTrail:
                 at=self._clock.now(),
                 instance=self._instance,
             )
-            self._write(added.data)
+            self._write(added.data, deadline)
             self._written = added.data[added.data.rfind(b"\n", 0, -1) + 1 :]
             return added.head
 
@@ -88,13 +95,25 @@ class StreamAuditTrail:
     def close(self) -> None:
         """Do nothing: the stream belongs to the process."""
 
-    def _write(self, data: bytes) -> None:
+    @contextmanager
+    def _turn(self) -> Iterator[float]:
+        """Wait for the other threads, and give the time at which the reader has had his."""
+        deadline = self._clock.monotonic() + WRITE_TIMEOUT
+        if not self._mutex.acquire(timeout=WRITE_TIMEOUT):
+            raise AuditUnavailable(f"audit trail on standard output: {_STALLED}")
+        try:
+            yield deadline
+        finally:
+            self._mutex.release()
+
+    def _write(self, data: bytes, deadline: float) -> None:
         done = 0
         try:
             while done < len(data):
-                count = self._stream.write(data[done:])
+                room = has_room(self._stream, deadline - self._clock.monotonic())
+                count = self._stream.write(data[done : done + PIECE]) if room else None
                 if not count:
-                    raise BlockingIOError(errno.EAGAIN, "its reader takes nothing")
+                    raise BlockingIOError(errno.EAGAIN, _STALLED)
                 done += count
             self._stream.flush()
         except (OSError, ValueError) as error:  # ValueError: the stream was closed

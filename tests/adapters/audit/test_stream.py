@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 
 from rotator.adapters.audit import StreamAuditTrail
 from rotator.adapters.audit.line import GENESIS
+from rotator.adapters.clock import SystemClock
 from rotator.errors import AuditUnavailable
+from rotator.pipes import PIECE
 from rotator.ports import AuditSink
 from tests.adapters.audit.samples import (
     HISTORY,
@@ -91,6 +94,34 @@ def test_a_closed_pipe_stops_steps() -> None:
         os.close(reader)
         with pytest.raises(AuditUnavailable, match="Broken pipe"):
             trail.append(notice())
+
+
+def test_a_reader_who_takes_nothing_stops_steps_until_he_reads_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rotator.adapters.audit.stream.WRITE_TIMEOUT", 0.05)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIECE)
+    with os.fdopen(writer, "wb") as stream:
+        trail = StreamAuditTrail(stream, instance="prod", clock=SystemClock())
+        trail.append(notice())
+        with pytest.raises(AuditUnavailable, match="its reader takes nothing"):
+            trail.append(notice())
+        read = os.read(reader, PIECE)
+        head = trail.append(notice())
+        read += os.read(reader, PIECE)
+    os.close(reader)
+    report = judge(read, heads=(head,), recording=True)
+    assert (report.problems, report.lines) == ((), 2)
+
+
+def test_while_one_thread_waits_for_a_reader_no_other_waits_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rotator.adapters.audit.stream.WRITE_TIMEOUT", 0.0)
+    trail = StreamAuditTrail(io.BytesIO(), instance="prod", clock=TickingClock())
+    with trail._mutex, pytest.raises(AuditUnavailable, match="its reader takes nothing"):
+        trail.append(notice())
 
 
 def test_a_closed_stream_stops_steps() -> None:

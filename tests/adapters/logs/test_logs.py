@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
@@ -13,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, NoReturn
 
@@ -26,6 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rotator.adapters.logs import QUIET, configure_logging, log_context
+from rotator.pipes import PIECE
 from rotator.secret import Secret
 
 CANARY = "sk-or-v1-" + "c0ffee" * 10 + "beef"
@@ -383,6 +386,52 @@ def test_a_broken_pipe_changes_neither_the_course_nor_the_exit_code() -> None:
         process.stdin.close()
         assert process.stdout.read() == "done\n"
         assert process.wait() == 0
+
+
+@contextmanager
+def unread(room: int = 65_536) -> Iterator[tuple[int, io.TextIOWrapper]]:
+    """A pipe: the end that nobody reads yet, and the other as a stream for logs."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, room)
+    with os.fdopen(writer, "w") as out:
+        try:
+            yield reader, out
+        finally:
+            os.close(reader)
+
+
+def test_a_reader_who_stops_reading_holds_nobody_up_and_is_told_what_he_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rotator.adapters.logs._PATIENCE", 0.05)
+    with unread() as (reader, out):
+        configure_logging("info", "json", out)
+        for number in range(200):
+            log.info("x" * 1000, extra={"number": number})
+        read = os.read(reader, 1 << 20)
+        log.info("he reads again")
+        read += os.read(reader, 1 << 20)
+    lines = [json.loads(line) for line in read.decode().splitlines()]
+    numbers = [line["number"] for line in lines if "number" in line]
+    assert numbers == list(range(len(numbers)))
+    missed = f"log lines lost, because nobody read them: {200 - len(numbers)}"
+    assert [line["event"] for line in lines[-2:]] == [missed, "he reads again"]
+
+
+def test_a_long_line_that_is_cut_short_by_its_reader_does_not_take_the_next_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rotator.adapters.logs._PATIENCE", 0.05)
+    with unread(room=PIECE) as (reader, out):
+        configure_logging("info", "json", out)
+        log.info("x" * 2 * PIECE)
+        read = os.read(reader, PIECE)
+        log.info("he reads again")
+        read += os.read(reader, PIECE)
+    cut, missed, last = read.decode().splitlines()
+    assert len(cut) == PIECE
+    assert json.loads(missed)["event"] == "log lines lost, because nobody read them: 1"
+    assert json.loads(last)["event"] == "he reads again"
 
 
 def test_a_stream_without_bytes_underneath_works_too() -> None:
