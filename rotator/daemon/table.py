@@ -211,6 +211,13 @@ class Table:
                 slot.wake_at = report.at  # it was looked at under a policy of before a reload
             if slot.demand is not None and _over(report, slot.demand):
                 slot.demand = None
+            elif (
+                slot.demand is not None
+                and report.failure is None
+                and not _told(report, slot.demand)
+            ):
+                soon = report.at + soonest  # the request came after the pass had begun
+                slot.wake_at = min(slot.wake_at or soon, soon)
             return slot.wake_at
 
     # --- requests --------------------------------------------------------------------------------
@@ -250,13 +257,17 @@ def unexpected(table: Table, target: Target, error: Exception, now: datetime) ->
     return Report(target.name, now, None, None, (), failure, failure.next_try)
 
 
+def _told(report: Report, demand: Demand) -> bool:
+    """Tell whether a pass knew of a request as it was planned."""
+    return report.snapshot is not None and report.snapshot.demand is demand
+
+
 def _over(report: Report, demand: Demand) -> bool:
     """Tell whether a request is fulfilled, or cannot be while things are as they are."""
-    snapshot = report.snapshot
-    book = snapshot.ledger.ledger if snapshot is not None else None
+    book = report.snapshot.ledger.ledger if report.snapshot is not None else None
     if book is not None and is_rotated(book, demand.before):
         return True
     chosen = report.plan
-    if chosen is None or report.failure is not None or chosen.steps:
+    if chosen is None or chosen.steps or report.failure is not None:
         return False
-    return chosen.reason not in _NOT_OVER
+    return chosen.reason not in _NOT_OVER and _told(report, demand)

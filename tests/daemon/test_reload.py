@@ -293,6 +293,25 @@ def test_a_clock_that_is_set_back_after_a_request_for_all_makes_no_storm(stand: 
         assert len(stand.issued()) == 2
 
 
+def test_a_request_for_all_in_the_middle_of_a_pass_is_carried_out_after_it(stand: Stand) -> None:
+    stand.write(["a"], policy=CALM)
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        started(daemon)
+        before = stand.served("a")
+        slow = stand.sandbox.faults.add(
+            Fault(kind=FaultKind.LATENCY, api="vault", path="*/metadata/apps/a", seconds=60.0)
+        )
+        clock.step = timedelta(seconds=30)  # it looks at every target again
+        eventually(lambda: stand.sandbox.faults.hits(slow), "a pass is under way")
+        swept(daemon, stand)
+        assert daemon.status().requests == 1
+        stand.sandbox.faults.clear()
+        eventually(lambda: not daemon.status().requests, "the request is over")
+        assert stand.served("a") != before
+        assert len(stand.issued()) == 2
+
+
 def test_a_request_for_all_while_vault_is_away_is_carried_out_when_it_is_back(
     stand: Stand,
 ) -> None:
