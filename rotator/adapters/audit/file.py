@@ -20,7 +20,7 @@ from rotator.events import Event
 from rotator.ports import Clock, UnsettledIntent
 
 LOCK_TIMEOUT = 10.0
-"""Seconds to wait for another process that holds the file before a step is refused."""
+"""Seconds to wait for others who hold the file before a step is refused."""
 
 _LOCK_POLL = 0.005
 _SCAN_LIMIT = 64 * 1024 * 1024
@@ -68,7 +68,7 @@ class FileAuditTrail:
         Raises:
             AuditUnavailable: it could not be written; the step must not act.
         """
-        with self._mutex, self._locked() as (fd, tail):
+        with self._turn() as deadline, self._locked(deadline) as (fd, tail):
             added = addition(
                 tail,
                 event,
@@ -94,10 +94,10 @@ class FileAuditTrail:
         Raises:
             AuditUnavailable: the file cannot be read.
         """
-        with self._mutex:
+        with self._turn() as deadline:
             if self._own_head is not None:
                 return self._own_head
-            with self._locked() as (_, tail):
+            with self._locked(deadline) as (_, tail):
                 return self._known_head if tail.head is None else tail.head
 
     def unsettled(self) -> tuple[UnsettledIntent, ...]:
@@ -110,7 +110,7 @@ class FileAuditTrail:
             AuditUnavailable: the file cannot be read.
         """
         try:
-            with self._mutex, self._locked() as (fd, _):
+            with self._turn() as deadline, self._locked(deadline) as (fd, _):
                 size = os.fstat(fd).st_size
                 reader = self._path.open("rb")
             with reader as file:
@@ -124,25 +124,40 @@ class FileAuditTrail:
         Raises:
             AuditUnavailable: it cannot be opened; later appends try again.
         """
-        with self._mutex:
+        with self._turn() as deadline:
             if self._fd is not None:
-                with suppress(AuditUnavailable, OSError), self._flock(self._fd):
+                with suppress(AuditUnavailable, OSError), self._flock(self._fd, deadline):
                     self._remember(self._fd)
             self._open()
 
     def close(self) -> None:
-        """Close the file; a later append opens it again."""
-        with self._mutex:
+        """Close the file, unless a thread still waits for it; a later append opens it again."""
+        with suppress(AuditUnavailable), self._turn():
             self._close()
 
     # --- the file, under the mutex ---------------------------------------------------------------
 
     @contextmanager
-    def _locked(self) -> Iterator[tuple[int, Tail]]:
+    def _turn(self) -> Iterator[float]:
+        """Hold the mutex, and give the time until which the file may be waited for.
+
+        Threads wait together: one after the other, the last would wait so many times as long.
+        """
+        deadline = self._clock.monotonic() + LOCK_TIMEOUT
+        if not self._mutex.acquire(timeout=LOCK_TIMEOUT):
+            reason = f"other threads have waited for it for {LOCK_TIMEOUT:.0f} s"
+            raise AuditUnavailable(f"audit trail {self._path}: {reason}")
+        try:
+            yield deadline
+        finally:
+            self._mutex.release()
+
+    @contextmanager
+    def _locked(self, deadline: float) -> Iterator[tuple[int, Tail]]:
         """Hold the lock of the file that stands at the path now, and give its end."""
         while True:
             fd = self._open() if self._fd is None else self._fd
-            with self._flock(fd):
+            with self._flock(fd, deadline):
                 if self._is_current(fd):
                     yield fd, self._tail(fd)
                     return
@@ -151,8 +166,7 @@ class FileAuditTrail:
             self._close()
 
     @contextmanager
-    def _flock(self, fd: int) -> Iterator[None]:
-        deadline = self._clock.monotonic() + LOCK_TIMEOUT
+    def _flock(self, fd: int, deadline: float) -> Iterator[None]:
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -233,6 +233,39 @@ def test_a_lock_that_another_process_keeps_stops_steps(path: Path, clock: Tickin
     assert judge_paths(path).lines == 1
 
 
+class Waiting(TickingClock):
+    """A clock whose sleepers wake when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asleep, self.wake = threading.Event(), threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        self.wake.wait(60)
+        super().sleep(seconds)
+
+
+def test_threads_wait_for_one_lock_together_and_not_one_after_the_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Waiting()
+    trail = FileAuditTrail(path, instance="prod", clock=clock)
+    with path.open("rb") as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        first = pool.submit(trail.append, notice())
+        assert clock.asleep.wait(60)
+        monkeypatch.setattr("rotator.adapters.audit.file.LOCK_TIMEOUT", 0.01)
+        for step in (lambda: trail.append(notice()), trail.head, trail.unsettled, trail.reopen):
+            with pytest.raises(AuditUnavailable, match="other threads"):
+                step()
+        trail.close()
+        fcntl.flock(other, fcntl.LOCK_UN)
+        clock.wake.set()
+        assert first.result(60) == trail.head()
+    assert judge_paths(path).lines == 1
+
+
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
     """No file may grow past this, as on a full disk; the last write before it is a short one."""
