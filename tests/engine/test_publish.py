@@ -187,19 +187,22 @@ def test_a_key_that_is_not_as_it_was_ordered_is_given_up_before_anybody_gets_it(
         done = effect()
         if name == "create":
             assert isinstance(done, MintedKey)
-            lab.account.keys[done.key.hash] = replace(done.key, limit=5000.0)
-            return MintedKey(lab.account.keys[done.key.hash], done.secret)
+            del lab.account.keys[done.key.hash]
+            lab.account.keys["f" * 64] = replace(done.key, hash="f" * 64, limit=5000.0)
+            return MintedKey(lab.account.keys["f" * 64], done.secret)
         return done
 
     lab.faults.instead = instead
-    lab.faults.choose = nth("openrouter.disable", 1, Kind.ERROR)
-    report = lab.run()
-    assert report.failure is not None
+    lab.faults.choose = nth("openrouter.disable", 1, Kind.DIE_BEFORE)
+    lab.run()
     book = lab.ledger()
     assert book is not None
+    assert book.failure is not None
+    assert book.failure.reason is Reason.NOT_AS_ORDERED
+    assert book.failure.detail == "asked for limit 50.0 daily, got 5000.0 daily"
     (entry,) = book.retiring
-    assert (entry.why, entry.value_sha256) == (Reason.NEVER_SERVED, plaintext(2).sha256())
-    assert book.pending is None
+    assert (entry.hash, entry.why) == ("f" * 64, Reason.NEVER_SERVED)
+    assert entry.value_sha256 == plaintext(2).sha256()
     noted = [each for each in lab.trail.events("key.verify") if each.key_hash == entry.hash]
     assert noted == [], "it is not even tried"
     assert lab.served_hash() == old
