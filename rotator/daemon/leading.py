@@ -169,6 +169,5 @@ class Pulse:
 
     def _is_over(self, each: Open) -> bool:
         """Tell whether a request was answered or withdrawn."""
-        desk, given = self._turns.desk, self._given.get(each)
-        looked = given is not None and desk.looks(each.target) > given
-        return looked and desk.open_request(each.target) != each.id
+        given = self._given.get(each)
+        return given is not None and self._turns.desk.is_gone(each.target, each.id, given)

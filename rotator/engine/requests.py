@@ -60,6 +60,21 @@ class _InHand:
 
 
 @dataclass(slots=True)
+class _Looks:
+    """What this process has seen of a target's ledger.
+
+    Attributes:
+        begun: how many looks at it have begun.
+        last: which of them the request is from, counted from 1; 0 before the first has ended.
+        request: the id of the request that stood there, or None.
+    """
+
+    begun: int = 0
+    last: int = 0
+    request: str | None = None
+
+
+@dataclass(slots=True)
 class Desk:
     """What this process has in hand of the requests, by target. Safe to use from several threads.
 
@@ -68,18 +83,26 @@ class Desk:
     """
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _seen: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    _looks: dict[str, _Looks] = field(default_factory=dict)
     _in_hand: dict[str, _InHand] = field(default_factory=dict)
 
     def looks(self, target: str) -> int:
-        """Return how often a target's ledger was looked at for requests."""
+        """Return how many looks at a target's ledger for requests have begun."""
         with self._lock:
-            return self._seen.get(target, (0, None))[0]
+            return self._looks_at(target).begun
 
-    def open_request(self, target: str) -> str | None:
-        """Return the id of the request that stood in a target's ledger at the last look, or None."""
+    def is_gone(self, target: str, request: str, since: int) -> bool:
+        """Tell whether a look has shown that a request stands in a target's ledger no more.
+
+        Args:
+            target: the target's name.
+            request: the request's id.
+            since: how many looks had begun when it stood there; these do not count, since
+                they may have read the ledger before.
+        """
         with self._lock:
-            return self._seen.get(target, (0, None))[1]
+            seen = self._looks_at(target)
+            return seen.last > since and seen.request != request
 
     def attend(
         self,
@@ -102,6 +125,7 @@ class Desk:
         Returns:
             The report; failures are in it, not raised.
         """
+        look = self._begin(target)
         try:
             observation = observe(world, target, demand=demand)
         except ServiceError:
@@ -111,12 +135,13 @@ class Desk:
         request = book.request if book is not None else None
         if not target.configured:
             request = None  # let go: whoever asks for it asks by another configuration
-        self._saw(target, request.id if request is not None else None)
+        self._saw(target, look, request.id if request is not None else None)
         if request is None or book is None:
             self._forget(target)
             return reconcile(world, target, demand=demand, observation=observation, earlier=earlier)
         try:
-            return self._serve(_Case(world, target, request, demand, earlier), observation, book)
+            case = _Case(world, target, request, demand, earlier, look)
+            return self._serve(case, observation, book)
         except (ServiceError, AuditUnavailable, StepFailed) as error:
             log.warning("target %s: the request to %s: %s", target.name, request.verb, error)
             report = reconcile(world, target, demand=demand, earlier=earlier)
@@ -132,7 +157,7 @@ class Desk:
         if request.verb in _EDITS:
             case.note()
             _EDITS[request.verb](case, book)
-            self._saw(case.target, None)
+            self._saw(case.target, case.look, None)
             return case.go_on()
         attempt = self._attempt(case)
         try:
@@ -143,14 +168,26 @@ class Desk:
         if outcome is None:
             return _soon(report, timedelta(seconds=wait_after(case.world, report)))
         case.answer_with(outcome)
-        self._saw(case.target, None)
+        self._saw(case.target, case.look, None)
         self._forget(case.target)
         return report
 
-    def _saw(self, target: Target, request: str | None) -> None:
-        """Note which request stands in a target's ledger."""
+    def _looks_at(self, target: str) -> _Looks:
+        """Return what was seen of a target; the lock is held."""
+        return self._looks.setdefault(target, _Looks())
+
+    def _begin(self, target: Target) -> int:
+        """Note that a look at a target's ledger begins, and return its number."""
         with self._lock:
-            self._seen[target.name] = (self._seen.get(target.name, (0, None))[0] + 1, request)
+            seen = self._looks_at(target.name)
+            seen.begun += 1
+            return seen.begun
+
+    def _saw(self, target: Target, look: int, request: str | None) -> None:
+        """Note which request stands in a target's ledger, as a look has shown."""
+        with self._lock:
+            seen = self._looks_at(target.name)
+            seen.last, seen.request = look, request
 
     def _attempt(self, case: _Case) -> Attempt:
         """Return the attempt that is under way for a request, or begin one."""
@@ -182,6 +219,7 @@ class _Case:
     request: Request
     demand: Demand | None
     earlier: Failure | None
+    look: int
 
     def note(self) -> None:
         """Write into the audit trail who asked, before anything is done for it."""

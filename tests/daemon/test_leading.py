@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from rotator.core.lease import Open
@@ -10,7 +12,9 @@ from rotator.daemon import Daemon
 from rotator.daemon.shared import Role
 from rotator.engine.asking import Asking, Wish
 from rotator.engine.pulse import name_in_pulse, read_pulse
+from rotator.sandbox.faults import Fault, FaultKind
 from tests.daemon.living import running, settled
+from tests.daemon.test_loop import Settable
 from tests.wiring.stand import CALM, Stand, eventually
 
 
@@ -21,6 +25,11 @@ def acts(daemon: Daemon) -> bool:
 def leases(stand: Stand) -> int:
     """How often the lease was read or written."""
     return sum(each.path.endswith("/lease") for each in stand.sandbox.calls.last())
+
+
+def pulses(stand: Stand) -> int:
+    """How often the pulse was read or written."""
+    return sum(each.path.endswith("/pulse") for each in stand.sandbox.calls.last())
 
 
 def test_one_that_stands_by_is_ready_asks_openrouter_nothing_and_reads_only_the_lease(
@@ -80,6 +89,34 @@ def test_a_request_that_the_pulse_does_not_name_is_found_by_the_next_resync(stan
         eventually(lambda: stand.served() != before, "it is rotated")
     done = [each for each in stand.events() if each["event"] == "operator.command"]
     assert [each["by"] for each in done] == ["me@here"]
+
+
+def test_a_request_that_is_written_while_its_target_is_looked_at_is_seen_all_the_same(
+    stand: Stand,
+) -> None:
+    """The ledger of that look was read before; its end must not count as a look at the request."""
+    stand.write(policy=CALM)
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        eventually(lambda: daemon.status().resync is not None, "the resync is over")
+        before = stand.served()
+        world = daemon.world()
+        assert world is not None
+        slow = stand.sandbox.faults.add(
+            Fault(kind=FaultKind.LATENCY, api="vault", path="*/metadata/apps/*", seconds=60.0)
+        )
+        clock.step = timedelta(seconds=30)  # it looks at every target again
+        eventually(lambda: stand.sandbox.faults.hits(slow), "the ledger was read")
+        (target,), term = daemon.config.targets, daemon.config.daemon.lease
+        wish = Wish(Verb.ROTATE, Arguments(compromised=True), "me@here", 600.0)
+        asking = Asking(world, target, wish, term, lambda _: None)
+        assert asking.place_now()
+        asking.announce()
+        stand.sandbox.calls.reset()
+        eventually(lambda: pulses(stand) > 1, "the pulse was looked at")
+        stand.sandbox.faults.clear()
+        eventually(lambda: stand.served() != before, "it is rotated")
+        eventually(lambda: read_pulse(world.ledgers).requests == (), "the request is struck")
 
 
 def test_a_pulse_full_of_names_that_nobody_configured_is_told_of_in_one_line_and_emptied(

@@ -543,7 +543,7 @@ def test_a_request_for_a_target_that_was_let_go_is_left_to_whoever_made_it() -> 
     assert _pass_on(stand, passing_on) == (1, frozenset())
     stand.desk.attend(stand.leader.world, gone)
     assert stand.book.request is not None
-    assert stand.desk.open_request("app") is None
+    assert stand.desk.is_gone("app", stand.book.request.id, since=0)
 
 
 def test_a_request_waits_for_the_end_of_a_dead_process_s_claim_and_does_not_prolong_it() -> None:
@@ -688,7 +688,7 @@ def test_a_target_that_cannot_be_observed_keeps_its_request_for_the_next_turn() 
     (report,) = stand.reports
     assert report.failure is not None
     assert report.failure.reason is Reason.UNAVAILABLE
-    assert stand.desk.looks("app") == 0, "it has not been seen"
+    assert not stand.desk.is_gone("app", "another", since=0), "nothing has been seen"
     before, book = stand.served, stand.book
     assert book.request is not None
     stand.leader.faults.choose = lambda *_: None
@@ -696,7 +696,8 @@ def test_a_target_that_cannot_be_observed_keeps_its_request_for_the_next_turn() 
         stand.attend()
     assert stand.served != before
     assert stand.book.request is None
-    assert stand.desk.looks("app") > 0
+    assert stand.desk.is_gone("app", "another", since=0)
+    assert not stand.desk.is_gone("app", "another", since=stand.desk.looks("app"))
 
 
 def test_an_answer_that_cannot_be_written_is_tried_again_soon() -> None:
