@@ -194,6 +194,9 @@ class Daemon:
     def status(self) -> Status:
         """Return how the process does."""
         shared, world = self._shared, self._shared.world
+        # What a process found while it led is for the one to tell that leads now.
+        stands_by = shared.role is Role.STANDBY
+        refused = world.fleet.refused() if world is not None else None
         return Status(
             ready=world is not None,
             heartbeat_age=self.heartbeat_age(),
@@ -205,9 +208,9 @@ class Daemon:
             config_sha256=shared.config.sha256,
             reload_error=self._reloading.error(),
             reloaded_at=self._reloading.taken_at(),
-            resync=self._resyncing.last(),
+            resync=None if stands_by else self._resyncing.last(),
             resync_succeeded_at=self._resyncing.succeeded_at(),
-            refused=world.fleet.refused() if world is not None else None,
+            refused=None if stands_by else refused,
             requests=len(self._table.demands()) + self._sweep.left(),
         )
 

@@ -26,9 +26,10 @@ class Status:
         config_sha256: of the file that is in force.
         reload_error: why the last reload left the old configuration in force, or None.
         reloaded_at: when the configuration in force was taken by a reload, or None.
-        resync: how the last resync went, or None before the first has ended.
+        resync: how the last resync went, or None before the first has ended and where it stands by.
         resync_succeeded_at: when the last one with a complete listing ended, or None.
-        refused: why all changes are stopped (the management key is refused), or None.
+        refused: why all changes are stopped (the management key is refused), or None; also None
+            where it stands by and asks nobody.
         requests: how many targets have a request to rotate that is not fulfilled yet.
     """
 

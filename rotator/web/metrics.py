@@ -19,7 +19,7 @@ from rotator.core.retirement import Stage
 from rotator.events import CATALOGUE, Result
 from rotator.ports import Clock
 from rotator.web.fleet import UNSEEN, Fleet, Row, Tone, Views
-from rotator.web.recorder import AuditRecorder
+from rotator.web.recorder import AuditRecorder, AuditState
 from rotator.web.state import Process, Role, Source
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -179,7 +179,7 @@ class Metrics:
         fleet = self._views.fleet(targets, self._source.reports(), self._clock.now())
         ready = self._source.vitals().ready
         yield from _process(process, ready=ready)
-        yield from _audit(self._recorder)
+        yield from _audit(self._recorder.state(), stands_by=process.role is Role.STANDBY)
         yield from _fleet(fleet)
         yield from _targets(fleet.rows[:MOST_TARGETS])
 
@@ -232,9 +232,8 @@ def _process(process: Process, *, ready: bool) -> Iterator[Metric]:
         yield _gauge(name, ((), float(value)))
 
 
-def _audit(recorder: AuditRecorder) -> Iterator[Metric]:
-    """Write what was heard of the audit trail."""
-    heard = recorder.state()
+def _audit(heard: AuditState, *, stands_by: bool) -> Iterator[Metric]:
+    """Write what was heard of the audit trail, into which one that stands by writes nothing."""
     account = heard.account
     kinds = ("served", "orphan", "foreign", "all")
     counts = (0, 0, 0, 0)
@@ -243,7 +242,8 @@ def _audit(recorder: AuditRecorder) -> Iterator[Metric]:
     yield _gauge(
         "rotator_account_keys", *(((kind,), n) for kind, n in zip(kinds, counts, strict=True))
     )
-    yield _gauge("rotator_audit_failing", ((), float(heard.failing is not None)))
+    failing = heard.failing is not None and not stands_by
+    yield _gauge("rotator_audit_failing", ((), float(failing)))
     failures = _BY_NAME["rotator_audit_failures_total"]
     yield CounterMetricFamily(failures.name, failures.says, value=heard.failures)
     described = _BY_NAME["rotator_steps_total"]

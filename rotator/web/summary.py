@@ -78,7 +78,7 @@ def notices(process: Process, heard: AuditState, *, ready: bool, now: datetime) 
     if process.key_refused is not None:
         told = f"No key is changed until it is accepted again. {process.key_refused}"
         found.append(Notice(Tone.BAD, "OpenRouter refuses the management key", told))
-    if heard.failing is not None:
+    if heard.failing is not None and process.role is not Role.STANDBY:
         told = f"Nothing is changed until it can. {heard.failing}"
         found.append(Notice(Tone.BAD, "The audit trail cannot be written", told))
     for each in process.busy:

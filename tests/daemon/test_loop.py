@@ -16,6 +16,7 @@ from rotator.adapters.clock import SystemClock
 from rotator.daemon import Daemon
 from rotator.daemon.backoff import Backoff
 from rotator.daemon.schedule import Schedule
+from rotator.daemon.shared import Role
 from rotator.sandbox.faults import Fault, FaultKind
 from tests.daemon.living import running, settled
 from tests.wiring.stand import CALM, QUICK, Stand, eventually
@@ -284,6 +285,28 @@ def test_a_refused_management_key_stops_changes_until_it_is_accepted_again(
         eventually(lambda: "accepts the management key again" in caplog.text, "it is accepted")
         clock.step = timedelta(seconds=70)
         eventually(stand.issued, "the first key is made", 60)
+
+
+def test_a_former_leader_does_not_go_on_telling_that_the_management_key_is_refused(
+    stand: Stand,
+) -> None:
+    stand.write(policy=CALM)
+    with running(stand) as first:
+        settled(first, "billing-api")
+        with running(stand) as second:
+            eventually(lambda: second.status().role is Role.STANDBY, "it stands by")
+            stand.sandbox.faults.add(
+                Fault(kind=FaultKind.ERROR, api="openrouter", status=401, count=None)
+            )
+            first._resync.ask()
+            eventually(lambda: first.status().refused, "it is refused")
+            assert "all changes are stopped" in first.status().line()
+            first._leading.release()
+            eventually(lambda: second.status().role is Role.ACTING, "the second acts")
+            eventually(lambda: first.status().role is Role.STANDBY, "the first stands by")
+            stand.sandbox.faults.clear()
+            assert first.status().refused is None
+            assert first.status().line() == f"one target; standing by for {second.holder}"
 
 
 def test_a_management_key_in_vault_is_read_once_and_again_when_it_is_refused(

@@ -207,6 +207,18 @@ def test_steps_and_failures_of_the_audit_trail_are_counted(clock: FakeClock) -> 
     assert value(found, "rotator_audit_failures_total") == 1
 
 
+def test_one_that_stands_by_and_writes_nothing_does_not_say_that_the_audit_trail_fails(
+    clock: FakeClock,
+) -> None:
+    recorder, sample = heard(clock), fleet(1)
+    recorder.refused("no space left")
+    assert value(scrape(sample, clock, recorder), "rotator_audit_failing") == 1
+    sample.whole = replace(sample.whole, role=Role.STANDBY, leader="rotator-b")
+    assert value(scrape(sample, clock, recorder), "rotator_audit_failing") == 0
+    sample.whole = replace(sample.whole, role=Role.UNKNOWN, leader=None)
+    assert value(scrape(sample, clock, recorder), "rotator_audit_failing") == 1
+
+
 def test_odd_names_do_not_break_the_format(clock: FakeClock) -> None:
     sample = Sample()
     snapshot = of(0)
