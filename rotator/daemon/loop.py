@@ -151,6 +151,8 @@ class Daemon:
         before, self._shared.role, self._shared.leader = self._shared.role, role, leader
         if role is Role.ACTING and before is not Role.ACTING:
             self._resync.ask()
+        if role is not before:
+            self._sweep.go_on()
 
     def add_duty(self, name: str, every: float, work: Callable[[], None]) -> Duty:
         """Have something done in a thread of its own, at an interval of seconds and when asked.
@@ -341,7 +343,7 @@ class Daemon:
             self._turns.give(name)
         self._token.ask()
         if self._sweep.left():
-            self._sweep.duty.ask()
+            self._sweep.go_on()
         if self._shared.may_act():
             self._pulse.ask()
             self._ask_about_management_key(mono)

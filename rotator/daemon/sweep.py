@@ -27,7 +27,8 @@ class Sweep:
     """Asks for a rotation of every target, in a thread of its own.
 
     What each ledger says is read for that at once, and by it the rotation is known that was
-    asked for. What cannot be read yet is tried again with each heartbeat.
+    asked for. What cannot be done yet is tried again with each heartbeat; what is not
+    fulfilled when another process acts is passed on to that one.
 
     Attributes:
         duty: that thread.
@@ -49,6 +50,10 @@ class Sweep:
             self._asked = True
         self.duty.ask()
 
+    def go_on(self) -> None:
+        """Go on with what was asked: it is tried again, or by now another process acts."""
+        self.duty.ask()
+
     def left(self) -> int:
         """Return how many targets nobody was asked to rotate yet."""
         return len(self._left)
@@ -65,10 +70,14 @@ class Sweep:
         if self._shared.world is None:
             return
         self._read(self._shared.world)
-        if self._shared.role is Role.STANDBY:
-            self._pass_on()
-        else:
-            self._take_on()
+        match self._shared.role:
+            case Role.ACTING:
+                self._take_on()
+            case Role.STANDBY:
+                self._left |= self._table.withdraw()
+                self._pass_on()
+            case Role.UNKNOWN:
+                pass  # whoever acts is to be asked, once that is known
 
     def _read(self, world: World) -> None:
         """Read what the ledgers say, of which it is not known yet."""

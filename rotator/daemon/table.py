@@ -243,6 +243,14 @@ class Table:
             if slot is not None and slot.demand is None:
                 slot.demand = Demand(named=False, before=before)
 
+    def withdraw(self) -> dict[str, Before | None]:
+        """Forget each request that waits, and return by target what its ledger said for it."""
+        with self._lock:
+            waiting = {n: s.demand for n, s in self._slots.items() if s.demand is not None}
+            for name in waiting:
+                self._slots[name].demand = None
+            return {name: demand.before for name, demand in waiting.items()}
+
     def demands(self) -> dict[str, Demand]:
         """Return each request that waits, by target."""
         with self._lock:

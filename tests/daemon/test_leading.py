@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from rotator.core.lease import Open
+from rotator.core.codec import encode_document
+from rotator.core.lease import SCHEMA, Open
 from rotator.core.request import Arguments, Verb
 from rotator.daemon import Daemon
 from rotator.daemon.shared import Role
 from rotator.engine.asking import Asking, Wish
+from rotator.engine.lease import DOCUMENT, read_lease
 from rotator.engine.pulse import name_in_pulse, read_pulse
+from rotator.errors import CheckAndSetConflict
 from rotator.sandbox.faults import Fault, FaultKind
-from tests.daemon.living import running, settled
+from tests.daemon.living import running, settled, swept
 from tests.daemon.test_loop import Settable
 from tests.wiring.stand import CALM, Stand, eventually
 
@@ -25,6 +30,19 @@ def acts(daemon: Daemon) -> bool:
 def leases(stand: Stand) -> int:
     """How often the lease was read or written."""
     return sum(each.path.endswith("/lease") for each in stand.sandbox.calls.last())
+
+
+def give_lease_to(daemon: Daemon) -> None:
+    """Write the lease as another's, as happens to a process that was paused."""
+    world = daemon.world()
+    assert world is not None
+    while True:
+        seen = read_lease(world.ledgers)
+        assert seen.lease is not None
+        document = encode_document(replace(seen.lease, holder=daemon.holder), SCHEMA)
+        with suppress(CheckAndSetConflict):
+            world.ledgers.write(DOCUMENT, document, seen.version)
+            return
 
 
 def pulses(stand: Stand) -> int:
@@ -117,6 +135,50 @@ def test_a_request_that_is_written_while_its_target_is_looked_at_is_seen_all_the
         stand.sandbox.faults.clear()
         eventually(lambda: stand.served() != before, "it is rotated")
         eventually(lambda: read_pulse(world.ledgers).requests == (), "the request is struck")
+
+
+def test_a_request_for_all_before_it_is_known_who_acts_reaches_the_one_that_does(
+    stand: Stand,
+) -> None:
+    stand.write(policy=CALM)
+    with running(stand) as leader:
+        settled(leader, "billing-api")
+        before = stand.served()
+        away = stand.sandbox.faults.add(
+            Fault(kind=FaultKind.LATENCY, api="vault", method="GET", path="*/lease", seconds=60.0)
+        )
+        with running(stand) as standby:
+            eventually(lambda: standby.status().ready, "Vault was reached")
+            assert standby.status().role is Role.UNKNOWN
+            standby.rotate_all()
+            eventually(lambda: standby.status().requests, "it waits")
+            assert stand.sandbox.faults.hits(away)
+            stand.sandbox.faults.clear()
+            eventually(lambda: stand.served() != before, "the leader has rotated")
+            assert standby.status().role is Role.STANDBY
+            eventually(lambda: not standby.status().requests, "nothing is left")
+    assert len(stand.issued()) == 2
+
+
+def test_what_one_was_asked_for_is_passed_on_when_another_acts_in_its_place(stand: Stand) -> None:
+    stand.write(policy=CALM)
+    with running(stand) as first:
+        settled(first, "billing-api")
+        before = stand.served()
+        with running(stand) as second:
+            eventually(lambda: second.status().role is Role.STANDBY, "it stands by")
+            refused = stand.sandbox.faults.add(
+                Fault(kind=FaultKind.RATE_LIMIT, api="openrouter", method="POST", count=None)
+            )
+            swept(first, stand)
+            eventually(lambda: stand.sandbox.faults.hits(refused), "no key can be made")
+            give_lease_to(second)
+            eventually(lambda: not first.status().requests, "it is passed on")
+            eventually(lambda: acts(second), "the second acts")
+            stand.sandbox.faults.clear()
+            eventually(lambda: stand.served() != before, "it is rotated", 90)
+            assert first.status().role is Role.STANDBY
+    assert len(stand.issued()) == 2
 
 
 def test_a_pulse_full_of_names_that_nobody_configured_is_told_of_in_one_line_and_emptied(
