@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import NoReturn
 
@@ -21,6 +22,8 @@ from rotator.errors import (
 from rotator.events import KeyDelete, Phase, Result
 from tests.engine.lab import Lab
 from tests.fakes.faults import Kind, nth
+
+_REVOKED = "openrouter: whoami_management: the management key is refused"
 
 INTENT = KeyDelete(phase=Phase.INTENT, op="op/delete", target="app", key_hash="1" * 64)
 
@@ -80,6 +83,66 @@ def test_nothing_is_called_where_the_guard_refuses_and_the_outcome_says_so() -> 
         )
     assert caught.value is refusal
     assert _results(lab) == [(Phase.INTENT, None), (Phase.OUTCOME, Result.FAILED)]
+    assert lab.trail.lines[-1][1].error == str(refusal)
+
+
+@pytest.mark.parametrize("way", ["refused by the guard", "failed", "done"])
+def test_with_patience_every_outcome_is_waited_for(way: str) -> None:
+    lab = Lab()
+    asked: list[float] = []
+
+    def guard() -> None:
+        asked.append(lab.clock.monotonic())
+        lab.faults.choose = lambda *_: Kind.ERROR if lab.clock.monotonic() < 5 else None
+        if way == "refused by the guard":
+            _raises(StepFailed(Reason.CLAIM_RUNNING_OUT))
+
+    def call() -> None:
+        if way == "failed":
+            _raises(Refused("vault", "write", "no"))
+
+    with contextlib.suppress(StepFailed, Refused):
+        act(lab.world, INTENT, call, guard=guard, patience=30.0)
+    assert asked == [0.0]
+    assert lab.clock.monotonic() == 5.0
+    assert not lab.trail.unsettled()
+
+
+def test_an_audit_trail_is_tried_again_as_long_as_the_next_try_is_within_the_patience() -> None:
+    lab = Lab()
+    lab.faults.choose = lambda *_: Kind.ERROR if lab.clock.monotonic() < 2 else None
+    act(lab.world, INTENT, lambda: None, patience=2.0)
+    assert lab.clock.monotonic() == 2.0
+
+
+def test_a_429_that_names_no_time_pauses_all_writes_for_a_second() -> None:
+    lab = Lab()
+    with pytest.raises(Transient):
+        act(
+            lab.world,
+            INTENT,
+            lambda: _raises(Transient("openrouter", "delete", "busy", pauses_writes=True)),
+        )
+    assert lab.world.pace.paused_until(lab.clock.now()) == lab.clock.now() + timedelta(seconds=1)
+
+
+def test_what_vault_asks_for_pauses_no_writes_to_openrouter() -> None:
+    lab = Lab()
+    busy = Transient("vault", "write", "busy", retry_after=12.0, pauses_writes=True)
+    with pytest.raises(Transient):
+        act(lab.world, INTENT, lambda: _raises(busy))
+    assert lab.world.pace.paused_until(lab.clock.now()) is None
+
+
+@pytest.mark.parametrize("error", [Refused("openrouter", "delete", "no", status=404), None])
+def test_only_a_403_of_openrouter_has_the_management_key_asked_about(error: Refused | None) -> None:
+    lab = Lab()
+    refused = error or Refused("vault", "write", "no", status=403)
+    lab.account.manages = False
+    with pytest.raises(Refused):
+        act(lab.world, INTENT, lambda: _raises(refused))
+    assert "openrouter.whoami_management" not in lab.faults.calls
+    assert lab.world.fleet.refused() is None
 
 
 def test_the_guard_is_asked_after_the_intent_took_its_time() -> None:
@@ -158,7 +221,7 @@ def test_a_403_stops_all_changes_only_where_the_management_key_itself_is_refused
     with pytest.raises(Refused):
         act(lab.world, INTENT, lambda: _raises(forbidden))
     assert lab.faults.calls.count("openrouter.whoami_management") == 1
-    assert (lab.world.fleet.refused() is not None) is revoked
+    assert lab.world.fleet.refused() == (_REVOKED if revoked else None)
 
 
 def test_a_403_that_cannot_be_confirmed_fails_its_own_step_only() -> None:

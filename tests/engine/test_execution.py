@@ -76,6 +76,7 @@ def test_a_process_that_is_to_begin_nothing_writes_nothing_either(
     versions = len(lab.vault.paths["state/targets/app"])
     report = lab.run()
     assert report.failure is None
+    assert report.wake_at == report.at
     assert len(lab.vault.paths["state/targets/app"]) == versions
 
 

@@ -9,6 +9,7 @@ import pytest
 from rotator.core.failures import Cause
 from rotator.core.ledger import Failure
 from rotator.core.reasons import Reason
+from rotator.engine.observe import ledger_seen
 from rotator.engine.reconcile import cause_of, reconcile
 from rotator.errors import (
     AuditUnavailable,
@@ -86,6 +87,34 @@ def test_a_failure_to_look_at_openrouter_is_noted_in_the_ledger(call: str, noted
     assert (report.target, report.at) == ("app", lab.clock.now())
     assert report.snapshot is not None
     assert report.wake_at == report.failure.next_try
+    assert lab.world.fleet.refused() is None
+
+
+def test_a_plan_that_stopped_half_way_is_reported_with_the_ledger_as_it_stands_then() -> None:
+    lab = due_lab()
+    lab.faults.choose = nth("openrouter.create", 1, Kind.REFUSED)
+    report = reconcile(lab.world, lab.targets[0])
+    assert report.failure is not None
+    assert report.wake_at == report.failure.next_try
+    assert report.snapshot is not None
+    assert report.snapshot.ledger == ledger_seen(lab.world.ledgers.read("targets/app"))
+
+
+def test_a_ledger_that_others_change_again_and_again_is_observed_anew_three_times() -> None:
+    lab = due_lab()
+    before_each, calls = lab.faults.before_each, len(lab.faults.calls)
+
+    def before(service: str, name: str, acts: bool) -> None:
+        if name == "write_ledger":
+            lab.vault.put("state/targets/app", lab.vault.current("state/targets/app") or {})
+        before_each(service, name, acts)
+
+    lab.faults.before_each = before
+    report = reconcile(lab.world, lab.targets[0])
+    assert report.failure is not None
+    assert report.failure.reason is Reason.CONFLICT
+    assert report.failure.detail == "another process changed the ledger"
+    assert lab.faults.calls[calls:].count("vault.metadata") == 1 + 3
 
 
 def test_a_pass_that_could_not_even_begin_knows_nothing_and_counts_from_the_last_one() -> None:
@@ -122,7 +151,7 @@ def test_what_was_done_before_a_pass_broke_off_stands_in_its_report() -> None:
     report = lab.run()
     assert report.failure is not None
     assert report.failure.reason is Reason.UNAVAILABLE
-    assert report.changed[-1] == "PromoteMinted"
+    assert (report.changed[0], report.changed[-1]) == ("CreateLedger", "PromoteMinted")
     assert report.plan is not None
     assert report.snapshot is not None
     assert report.snapshot.book.served is not None

@@ -122,5 +122,5 @@ def test_a_plan_that_never_has_seen_enough_is_given_up_for_now(
     report = lab.run()
     assert report.failure is not None
     assert report.failure.reason is Reason.UNAVAILABLE
-    assert "still asks for more" in report.failure.detail
+    assert report.failure.detail == "rotator: plan: still asks for more after 1 observations"
     assert lab.account.minted == 1
