@@ -40,6 +40,9 @@ https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-accou
 SHORTEST_HEARTBEAT = timedelta(milliseconds=100)
 """A shorter one would do little else than compare times."""
 
+LONGEST_HEARTBEAT = timedelta(minutes=1)
+"""The alert on a loop that stands still waits for three of these."""
+
 SHORTEST_LEASE = timedelta(seconds=1)
 """Vault tells its clock in whole seconds; a shorter lease could not be judged by it."""
 
@@ -111,8 +114,8 @@ def _positive(value: str) -> timedelta:
 
 def _heartbeat(value: str) -> timedelta:
     duration = _positive(value)
-    if duration < SHORTEST_HEARTBEAT:
-        raise ValueError("must be at least 100ms")
+    if not SHORTEST_HEARTBEAT <= duration <= LONGEST_HEARTBEAT:
+        raise ValueError("must be at least 100ms and at most 1m")
     return duration
 
 

@@ -254,6 +254,9 @@ BROKEN: dict[str, tuple[str, int, str, str]] = {
     "a heartbeat of next to nothing": (
         with_daemon('heartbeat = "99ms"'), 12, "daemon.heartbeat", "at least 100ms",
     ),
+    "a heartbeat that its alert would take for a dead loop": (
+        with_daemon('heartbeat = "61s"'), 12, "daemon.heartbeat", "at most 1m",
+    ),
     "a heartbeat of zero": (with_daemon('heartbeat = "0s"'), 12, "daemon.heartbeat", "longer than"),
     "no workers": (with_daemon("workers = 0"), 12, "daemon.workers", "at least 1"),
     "too many workers": (with_daemon("workers = 65"), 12, "daemon.workers", "at most 64"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rotator.config.schema import LONGEST_HEARTBEAT
 from rotator.web.metrics import DESCRIBED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,11 @@ def test_an_alert_uses_metrics_that_there_are_and_leads_to_its_entry(rule: dict[
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     labels = {label for each in DESCRIBED for label in each.labels} | {"job", "instance"}
     assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= labels
+
+
+def test_the_alert_on_a_dead_loop_waits_for_three_of_the_longest_heartbeats() -> None:
+    (rule,) = [rule for rule in rules() if rule["alert"] == "RotatorDeadLoop"]
+    assert f"timestamp_seconds > {3 * LONGEST_HEARTBEAT.total_seconds():.0f})" in rule["expr"]
 
 
 def test_there_is_a_dashboard() -> None:
