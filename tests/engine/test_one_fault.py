@@ -408,10 +408,19 @@ def test_a_pulse_that_keeps_changing_is_given_up_after_a_few_tries() -> None:
     lab.faults.choose = lambda _service, name, _acts: (
         Kind.NO_EFFECT_LOST if name == "write_ledger" else None
     )
-    with pytest.raises(Transient, match="keeps changing"):
+    with pytest.raises(Transient, match="^vault: write pulse: it keeps changing$"):
         name_in_pulse(lab.world.ledgers, lab.clock, (Open("app", "4711"),))
+    assert lab.faults.calls.count("vault.write_ledger") == 20
+    assert lab.clock.monotonic() == pytest.approx(0.05 * sum(range(1, 21)))
     lab.faults.choose = lambda *_: None
     assert read_pulse(lab.world.ledgers) == Pulse()
+
+
+def test_a_pulse_whose_writing_had_no_effect_is_written_anew() -> None:
+    lab = silent_lab()
+    lab.faults.choose = nth("vault.write_ledger", 1, Kind.NO_EFFECT_LOST)
+    name_in_pulse(lab.world.ledgers, lab.clock, (Open("app", "4711"),))
+    assert read_pulse(lab.world.ledgers) == Pulse((Open("app", "4711"),))
 
 
 def test_a_pulse_that_says_already_what_it_should_is_not_written_again() -> None:

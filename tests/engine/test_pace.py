@@ -66,6 +66,8 @@ def test_a_wait_that_is_too_long_goes_back_to_the_scheduler_and_keeps_no_place()
     with pytest.raises(Transient) as caught:
         pace.obtain()
     assert (caught.value.retry_after, clock.monotonic()) == (300.0, 0.0)
+    place = "openrouter: wait for a place: writes are paused or queued for 300 s"
+    assert str(caught.value) == place
     clock.advance(timedelta(seconds=300))
     pace.obtain()
     assert clock.monotonic() == 300.0

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 
 from rotator.core.keys import NewKey
+from rotator.core.ledger import Failure
 from rotator.core.marker import Marker
 from rotator.core.reasons import Reason
+from rotator.core.snapshot import Demand
 from rotator.core.steps import Delete, Plan
 from rotator.engine import reconcile
 from rotator.engine.observe import observe
@@ -124,3 +126,68 @@ def test_a_plan_that_never_has_seen_enough_is_given_up_for_now(
     assert report.failure.reason is Reason.UNAVAILABLE
     assert report.failure.detail == "rotator: plan: still asks for more after 1 observations"
     assert lab.account.minted == 1
+
+
+@pytest.mark.parametrize("meddled", [False, True])
+def test_a_rotation_that_is_asked_for_in_a_comparison_is_made_though_it_is_observed_anew(
+    meddled: bool,
+) -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=1))
+    first, before_each = lab.served_hash(), lab.faults.before_each
+    left = ["write_ledger"] if meddled else []
+
+    def before(service: str, name: str, acts: bool) -> None:
+        if name in left:
+            left.remove(name)
+            lab.vault.put("state/targets/app", lab.vault.current("state/targets/app") or {})
+        before_each(service, name, acts)
+
+    lab.faults.before_each = before
+    lab.run(demand=Demand(), full=True)
+    assert not left
+    assert lab.served_hash() != first
+
+
+def test_a_comparison_goes_on_counting_the_failures_that_no_ledger_could_keep() -> None:
+    lab = Lab()
+    lab.run()
+    now = lab.clock.now()
+    lab.faults.choose = lambda service, *_: Kind.ERROR if service == "vault" else None
+    earlier = {"app": Failure(Reason.UNAVAILABLE, "vault was away", now, 3, now)}
+    (report,) = resync(lab.world, lab.targets, earlier=earlier).reports
+    assert report.failure is not None
+    assert report.failure.count == 4
+
+
+def test_a_comparison_during_which_all_must_be_looked_at_anew_does_not_count_as_that() -> None:
+    lab = Lab()
+    lab.run()
+    lab.world.fleet.unfill()
+    before_each, left = lab.faults.before_each, ["metadata"]
+
+    def before(service: str, name: str, acts: bool) -> None:
+        if name in left:
+            left.remove(name)
+            lab.world.fleet.unfill()
+        before_each(service, name, acts)
+
+    lab.faults.before_each = before
+    resync(lab.world, lab.targets)
+    assert not left
+    assert not lab.world.fleet.filled()
+    resync(lab.world, lab.targets)
+    assert lab.world.fleet.filled()
+
+
+def test_what_needs_a_person_is_written_down_once_also_where_it_is_about_a_key() -> None:
+    lab = Lab()
+    lab.run()
+    lab.vault.put("secret/moved", {"OTHER": "stays"})
+    lab.targets = (target(path="secret/moved"),)
+    lab.began.clear()
+    for _ in range(3):
+        lab.run(full=True)
+    (event,) = lab.trail.events("target.attention")
+    assert (event.reason, event.key_hash) == (Reason.LEFT_BEHIND, lab.served_hash(PATH))
