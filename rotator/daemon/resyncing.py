@@ -84,8 +84,10 @@ class Resyncing:
         self._note(done)
 
     def _run(self) -> ResyncReport:
-        world, targets = self._shared.acting(), self._shared.config.targets
         self._settle()
+        world = self._shared.acting()
+        term = world.fleet.term()  # before the targets: a reload in between makes it an old one
+        targets = self._shared.config.targets
         spread = Spread(self._workers, lambda name: name in world.fleet.dead())
 
         def remembering(work: Callable[[Target], Report], some: Iterable[Target]) -> list[Report]:
@@ -98,6 +100,7 @@ class Resyncing:
             spread=remembering,
             earlier=self._table.failures(),
             demand=lambda target: demands.get(target.name),
+            term=term,
         )
         if done.failed is None:
             self._let_go(done)

@@ -67,6 +67,7 @@ def resync(
     spread: Spread = one_by_one,
     earlier: dict[str, Failure] | None = None,
     demand: Callable[[Target], Demand | None] = lambda _: None,
+    term: int | None = None,
 ) -> ResyncReport:
     """Observe every target, list the account once, and reconcile each target with both.
 
@@ -76,13 +77,14 @@ def resync(
         spread: runs the work over the targets.
         earlier: by target, the last failure that the ledger could not keep.
         demand: an operator's request for each target.
+        term: the fleet's, as it was before the targets were read; None for the one of now.
 
     Returns:
         The report. Where the listing fails, targets are reconciled without one.
     """
     seen: dict[str, Observation] = {}
     failures = earlier or {}
-    term = world.fleet.term()
+    term = world.fleet.term() if term is None else term
 
     list(spread(lambda target: _look_at(world, target, demand(target), seen), targets))
     world.fleet.fill((target.name for target in targets), term)

@@ -34,6 +34,9 @@ class Fleet:
     def serves(self, target: str, key_hash: str | None, *, sure: bool = True) -> None:
         """Note which key a configured target serves, or that it serves none.
 
+        Once it is known which targets are configured, any other is passed over: a pass of
+        one that was let go meanwhile, or renamed, would leave its name here for good.
+
         Args:
             target: its name.
             key_hash: the key's hash, or None.
@@ -41,21 +44,27 @@ class Fleet:
                 and something else may stand in the secret by now.
         """
         with self._lock:
+            if self._configured is not None and target not in self._configured:
+                return
             if sure:
                 self._seen.add(target)
-            if self._served.get(target) == key_hash:
-                return
-            self._index = None
-            before = self._served.pop(target, None)
-            if before is not None:
-                left = self._targets[before] - {target}
-                if left:
-                    self._targets[before] = left
-                else:
-                    del self._targets[before]
-            if key_hash is not None:
-                self._served[target] = key_hash
-                self._targets[key_hash] = self._targets.get(key_hash, frozenset()) | {target}
+            self._put(target, key_hash)
+
+    def _put(self, target: str, key_hash: str | None) -> None:
+        """Put what a target serves into the index; the lock is held."""
+        if self._served.get(target) == key_hash:
+            return
+        self._index = None
+        before = self._served.pop(target, None)
+        if before is not None:
+            left = self._targets[before] - {target}
+            if left:
+                self._targets[before] = left
+            else:
+                del self._targets[before]
+        if key_hash is not None:
+            self._served[target] = key_hash
+            self._targets[key_hash] = self._targets.get(key_hash, frozenset()) | {target}
 
     def unseen(self, but: str = "") -> frozenset[str] | None:
         """Return the configured targets of which it is not known what they serve.
@@ -78,15 +87,18 @@ class Fleet:
             return self._term
 
     def fill(self, targets: Iterable[str], term: int | None = None) -> None:
-        """Note that it was tried to look at every configured target.
+        """Note that it was tried to look at every configured target; there are no others.
 
         Args:
             targets: their names.
-            term: as it was before the first was looked at; an older one changes nothing.
+            term: as it was before these were read; an older one changes nothing.
         """
         with self._lock:
-            if term in (None, self._term):
-                self._configured = frozenset(targets)
+            if term not in (None, self._term):
+                return
+            self._configured = frozenset(targets)
+            for name in self._served.keys() - self._configured:
+                self._put(name, None)
 
     def unfill(self) -> None:
         """Note that all targets must be looked at anew: others may have acted, or places changed.
@@ -100,7 +112,8 @@ class Fleet:
 
     def forget(self, target: str) -> None:
         """Drop a target that is configured no more."""
-        self.serves(target, None, sure=False)
+        with self._lock:
+            self._put(target, None)
 
     def served_by(self) -> Mapping[str, frozenset[str]]:
         """Return the targets that serve each hash, as last known.

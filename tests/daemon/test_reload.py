@@ -261,6 +261,35 @@ def test_nothing_is_disabled_after_a_reload_before_every_target_was_looked_at(
         eventually(world.fleet.filled, "all were looked at")
 
 
+def test_a_target_that_is_renamed_in_the_middle_of_a_pass_is_not_held_for_its_former_name(
+    stand: Stand,
+) -> None:
+    stand.write(["a"], policy=CALM)
+    clock = Settable()
+    with running(stand, clock) as daemon:
+        started(daemon)
+        before = stand.served("a")
+        slow = stand.sandbox.faults.add(
+            Fault(kind=FaultKind.LATENCY, api="vault", path="*/metadata/apps/a", seconds=60.0)
+        )
+        clock.step = timedelta(seconds=30)  # it looks at every target again
+        eventually(lambda: stand.sandbox.faults.hits(slow), "a pass of the old name is under way")
+        stand.path.write_text(stand.path.read_text().replace('name = "a"', 'name = "b"'))
+        reloaded(daemon)
+        world = daemon.world()
+        assert world is not None
+        settled(daemon, "b")
+        eventually(world.fleet.filled, "all were looked at")
+        stand.sandbox.faults.clear()
+        eventually(
+            lambda: all(each.task != "a" for each in daemon.status().activities),
+            "the pass of the old name is over",
+        )
+        swept(daemon, stand)
+        eventually(lambda: not daemon.status().requests, "the request is over")
+        assert stand.served("a") != before
+
+
 def test_a_request_to_rotate_everything_rotates_each_target_once(stand: Stand) -> None:
     names = [f"t{number}" for number in range(5)]
     stand.write(names, policy=CALM)

@@ -21,6 +21,22 @@ def test_the_index_of_served_hashes_follows_each_target() -> None:
     assert fleet.others_serving(ONE) == frozenset()
 
 
+def test_a_target_that_is_not_configured_is_in_the_index_no_longer_than_to_the_next_look() -> None:
+    """A pass of a former name may end before all were looked at under the new one, or after."""
+    fleet = Fleet()
+    fleet.serves("old", ONE)
+    fleet.forget("old")
+    fleet.unfill()
+    fleet.serves("old", ONE)
+    fleet.serves("new", ONE)
+    assert fleet.others_serving(ONE) == {"old", "new"}, "it is not known yet which are configured"
+    fleet.fill(["new"], fleet.term())
+    assert fleet.served_by() == {ONE: frozenset({"new"})}
+    fleet.serves("old", ONE)
+    assert fleet.served_by() == {ONE: frozenset({"new"})}
+    assert fleet.filled()
+
+
 def test_what_was_handed_out_does_not_change_afterwards() -> None:
     fleet = Fleet()
     fleet.serves("a", ONE)
