@@ -408,7 +408,7 @@ def test_a_pulse_that_keeps_changing_is_given_up_after_a_few_tries() -> None:
     lab.faults.choose = lambda _service, name, _acts: (
         Kind.NO_EFFECT_LOST if name == "write_ledger" else None
     )
-    with pytest.raises(Transient, match="^vault: write pulse: it keeps changing$"):
+    with pytest.raises(Transient, match=r"^vault: write pulse: it keeps changing$"):
         name_in_pulse(lab.world.ledgers, lab.clock, (Open("app", "4711"),))
     assert lab.faults.calls.count("vault.write_ledger") == 20
     assert lab.clock.monotonic() == pytest.approx(0.05 * sum(range(1, 21)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
+from rotator.core.hand_edits import Release
 from rotator.core.ledger import ClaimKind
 from rotator.engine import operate
 from rotator.engine.hand import StepFailed
@@ -82,23 +84,61 @@ def test_a_hold_that_arrives_in_the_middle_of_a_rotation_keeps_its_claim_and_let
     assert book.pending is None
 
 
-def test_a_command_for_a_target_without_a_ledger_is_refused() -> None:
+def commands_of(lab: Lab) -> dict[str, Callable[[], object]]:
+    """Everything that changes a ledger for an operator, by the word in its refusal."""
+    world, first = lab.world, lab.targets[0]
+    return {
+        "hold": lambda: operate.hold(world, first, why="audit", by="me"),
+        "release": lambda: operate.release(world, first, by="me"),
+        "change": lambda: operate.retire(world, first, key=None, by="me"),
+        "change ": lambda: operate.change(world, first, Release()),
+    }
+
+
+@pytest.mark.parametrize("word", ["hold", "release", "change", "change "])
+def test_a_command_for_a_target_without_a_ledger_is_refused(word: str) -> None:
     lab = Lab()
-    for command in (
-        lambda: operate.hold(lab.world, lab.targets[0], why="audit", by="me"),
-        lambda: operate.release(lab.world, lab.targets[0], by="me"),
-        lambda: operate.retire(lab.world, lab.targets[0], key=None, by="me"),
-    ):
-        with pytest.raises(Refused):
-            command()
+    with pytest.raises(Refused) as caught:
+        commands_of(lab)[word]()
+    why = "it has no ledger yet; let one pass observe it first"
+    assert str(caught.value) == f"vault: {word.strip()} app: {why}"
     assert lab.ledger() is None
+
+
+@pytest.mark.parametrize("word", ["hold", "release", "change", "change "])
+def test_a_command_for_a_target_whose_ledger_is_not_understood_says_what_is_wrong_there(
+    word: str,
+) -> None:
+    lab = Lab()
+    lab.vault.put("state/targets/app", {"schema": 9999})
+    with pytest.raises(Refused) as caught:
+        commands_of(lab)[word]()
+    assert str(caught.value).startswith(f"vault: {word.strip()} app: ")
+    assert "9999" in str(caught.value)
+
+
+def test_a_command_names_the_key_that_it_is_about_and_the_request_that_asked_for_it() -> None:
+    lab = Lab()
+    operate.note_command(
+        lab.world,
+        lab.targets[0],
+        command="rollback",
+        by="me",
+        detail="",
+        key="1" * 64,
+        request="2" * 16,
+    )
+    (event,) = lab.trail.events(OperatorCommand.name)
+    assert (event.key_hash, event.op) == ("1" * 64, f"{'2' * 16}/rollback")
 
 
 def test_a_key_that_is_not_retiring_is_not_retired() -> None:
     lab = Lab()
     lab.run()
-    with pytest.raises(Refused):
-        operate.retire(lab.world, lab.targets[0], key=lab.served_hash(), by="me")
+    served = lab.served_hash()
+    with pytest.raises(Refused) as caught:
+        operate.retire(lab.world, lab.targets[0], key=served, by="me")
+    assert str(caught.value) == f"vault: retire a key of app: {served} is not retiring there"
     assert operate.retire(lab.world, lab.targets[0], key=None, by="me") == ()
 
 
