@@ -97,10 +97,11 @@ def _configure(sim: Simulation, target: Target, what: str, rng: random.Random) -
 
 
 def _rotate_all(sim: Simulation) -> None:
-    demand = Demand(named=False)
+    demand, targets = Demand(named=False), sim.targets
+    sim.judge.asked.update(target.name for target in targets)
 
     def work(world: World) -> None:
-        for target in sim.targets:
+        for target in targets:
             reconcile(world, target, demand=demand)
 
     sim.command(work)

@@ -73,6 +73,7 @@ class Sent:
     target: Target | None
 
 
+_ON_REQUEST = frozenset({Reason.REQUESTED, Reason.COMPROMISED, Reason.OVERWRITE_FOREIGN})
 _SCHEDULED = frozenset({Reason.EVERY, Reason.CRON, Reason.MAX_AGE})
 _LATE = timedelta(minutes=1)
 _READ = timedelta(seconds=22)
@@ -102,6 +103,7 @@ class Judge(Promises):
         enabled_at: by hash, when a person last enabled the key.
         spent: by hash, when consumers last spent much, and what was left before.
         may_retire: by target, how often operators asked that all old keys be retired.
+        asked: by target, how often operators asked for a rotation.
         retired_by: hashes of the keys that were retired for that.
     """
 
@@ -129,6 +131,9 @@ class Judge(Promises):
         self.enabled_at: dict[str, datetime] = {}
         self.spent: dict[str, tuple[datetime, float | None]] = {}
         self.may_retire: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+        self._rotated_for_it: set[tuple[str, str]] = set()
+        self._replaces: set[str] = set()
         self.retired_by: set[str] = set()
         self._served_before: dict[str, datetime | None] = {}
         self._disabled_again: set[str] = set()
@@ -246,6 +251,7 @@ class Judge(Promises):
         """A person is about to change a ledger: remember the claim that stands in it."""
         now = self.account.now()
         self._touched_at[name] = now
+        self.asked[name] += 1  # what it said of a rotation that was asked for is gone with it
         versions = self.vault.paths.get(f"{FakeLedgers.prefix}targets/{name}")
         claim = (versions[-1].data or {}).get("pending") if versions else None
         if versions and isinstance(claim, dict):
@@ -538,6 +544,7 @@ class Judge(Promises):
             raise BrokenPromiseError(f"a foreign value of {target.name} was overwritten")
 
     def _appended(self, event: Event) -> None:
+        self._count_rotations(event)
         if not isinstance(event, StepSettled) or event.result is not Result.NOT_FOUND:
             return
         writer = next(by for by, last in self.trail.last_by.items() if last is event)
@@ -561,6 +568,24 @@ class Judge(Promises):
                 put_at = self.put_at[served or ""]
                 if self.account.now() - put_at > timedelta(seconds=30):
                     raise BrokenPromiseError(f"{event.op} settled as not found, yet it is served")
+
+    def _count_rotations(self, event: Event) -> None:
+        """A rotation that was asked for once is not made twice, whatever the clocks do.
+
+        Where a person took the value away meanwhile, another key is needed in any case.
+        """
+        if not isinstance(event, SecretPublish) or event.reason not in _ON_REQUEST:
+            return
+        name = event.target or ""
+        if event.phase is Phase.INTENT and self.serving.get(name) is not None:
+            self._replaces.add(event.op)
+        if event.result is Result.DONE and event.op in self._replaces:
+            self._rotated_for_it.add((name, event.op))
+        made = sum(target == name for target, _ in self._rotated_for_it)
+        if made > self.asked[name]:
+            raise BrokenPromiseError(
+                f"{name} was rotated {made} times on request, and asked for {self.asked[name]} times"
+            )
 
     # In the end.
 

@@ -536,6 +536,7 @@ class Simulation:
     def rotate(self, target: Target, *, compromised: bool = False, foreign: bool = False) -> None:
         """Let an operator rotate one target now."""
         demand = Demand(compromised=compromised, overwrite_foreign=foreign)
+        self.judge.asked[target.name] += 1
 
         def work(world: World) -> None:
             earlier, asked = None, demand
