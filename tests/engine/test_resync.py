@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from rotator.core.codec import encode_ledger
 from rotator.core.keys import NewKey
 from rotator.core.ledger import Failure
 from rotator.core.marker import Marker
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand
 from rotator.core.steps import Delete, Plan
+from rotator.core.target import KeySettings, Target
 from rotator.engine import reconcile
 from rotator.engine.observe import observe
+from rotator.engine.reconcile import Report
 from rotator.engine.resync import resync
 from tests.engine.lab import PATH, Lab, target
 from tests.engine.promises import FIELD
@@ -191,3 +196,71 @@ def test_what_needs_a_person_is_written_down_once_also_where_it_is_about_a_key()
         lab.run(full=True)
     (event,) = lab.trail.events("target.attention")
     assert (event.reason, event.key_hash) == (Reason.LEFT_BEHIND, lab.served_hash(PATH))
+
+
+def test_every_workspace_that_a_target_names_is_listed() -> None:
+    keys = [KeySettings(workspace_id=each) for each in ("w1", "w2", None)]
+    lab = Lab(tuple(target(f"t{n}", path=f"secret/t{n}", key=key) for n, key in enumerate(keys)))
+    lab.promises.other = None
+    lab.run(full=True)
+    report = resync(lab.world, lab.targets)
+    assert (report.keys, report.foreign) == (3, 0)
+    assert lab.world.fleet.dead() == frozenset()
+
+
+def test_a_listing_that_is_refused_for_our_credential_stops_all_changes() -> None:
+    lab = Lab()
+    lab.run()
+    lab.faults.choose = nth("openrouter.list", 1, Kind.UNAUTHORISED)
+    report = resync(lab.world, lab.targets)
+    assert report.failed == "openrouter: list: refused"
+    assert lab.world.fleet.refused() == report.failed
+
+
+def test_the_dead_are_those_whose_key_is_gone_disabled_by_others_or_expired() -> None:
+    names = ("a_new", "alive", "gone", "disabled", "ours", "expired", "lasting")
+    lab = Lab(tuple(target(each, path=f"secret/{each}") for each in names[1:]))
+    lab.promises.other = None
+    lab.run(full=True)
+    served = {each: lab.served_hash(f"secret/{each}") or "" for each in names[1:]}
+    lab.excused.update(served.values())
+    now = lab.world.ledgers.read("targets/alive").vault_time
+    del lab.account.keys[served["gone"]]
+    lab.account.change(served["disabled"], disabled=True)
+    lab.account.change(served["ours"], disabled=True)
+    lab.account.change(served["expired"], expires_at=now)
+    lab.account.change(served["lasting"], expires_at=now + timedelta(hours=1))
+    book = lab.ledger("ours")
+    assert book is not None
+    assert book.served is not None
+    claimed = replace(book, served=replace(book.served, disable_claimed=True))
+    lab.vault.put("state/targets/ours", encode_ledger(claimed))
+    lab.targets = (target("a_new", path="secret/a_new"), *lab.targets)
+    found: list[frozenset[str]] = []
+
+    def spread(work: Callable[[Target], Report], targets: Iterable[Target]) -> Iterable[Report]:
+        found.append(lab.world.fleet.dead())
+        return (
+            [work(each) for each in targets if each.name == "alive"]
+            if found[1:]
+            else [work(each) for each in targets]
+        )
+
+    reports = resync(lab.world, lab.targets, spread=spread).reports
+    assert found[1] == {"gone", "disabled", "expired"}
+    (alive,) = reports
+    assert alive.snapshot is not None
+    assert alive.snapshot.dead == found[1]
+
+
+@pytest.mark.parametrize("trouble", ["forgotten", "unreadable"])
+def test_a_target_let_go_of_which_nothing_can_be_told_holds_up_no_other(trouble: str) -> None:
+    lab = Lab(tuple(target(each, path=f"secret/{each}") for each in ("app", "one", "two")))
+    lab.run(full=True)
+    lab.targets = lab.targets[:1]
+    if trouble == "forgotten":
+        lab.vault.forget("state/targets/one")
+    else:
+        lab.faults.choose = nth("vault.read_ledger", 2, Kind.ERROR)
+    reports = resync(lab.world, lab.targets).reports
+    assert [each.target for each in reports] == ["app", "two"]
