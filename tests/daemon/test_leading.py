@@ -152,7 +152,7 @@ def test_a_request_for_all_before_it_is_known_who_acts_reaches_the_one_that_does
             assert standby.status().role is Role.UNKNOWN
             standby.rotate_all()
             eventually(lambda: standby.status().requests, "it waits")
-            assert stand.sandbox.faults.hits(away)
+            eventually(lambda: stand.sandbox.faults.hits(away), "it has asked whose the lease is")
             stand.sandbox.faults.clear()
             eventually(lambda: stand.served() != before, "the leader has rotated")
             assert standby.status().role is Role.STANDBY

@@ -142,7 +142,7 @@ def test_a_port_that_is_taken_is_told_at_the_start(stand: Stand) -> None:
         taken.listen()
         stand.write(more=table(taken.getsockname()[1]))
         result = stand.run("run")
-    assert result.returncode == 2
+    assert result.returncode == 1
     assert "http.listen" in result.stderr
     assert "in use" in result.stderr
     assert stand.issued() == {}
