@@ -552,9 +552,7 @@ class Judge(Promises):
         for _, intent in self.trail.lines:
             if intent.op != event.op or intent.phase is not Phase.INTENT:
                 continue
-            book = self.book(event.target or "")
-            nothing_known = book is None or book.served is None
-            if writer in self.blind and nothing_known:
+            if writer in self.blind and self._is_first(event.target or "", intent):
                 continue  # with no key to compare, another account's listing looks like ours
             if isinstance(intent, KeyCreate):
                 made = [k for k in self.account.keys.values() if k.name == intent.key_name]
@@ -568,6 +566,17 @@ class Judge(Promises):
                 put_at = self.put_at[served or ""]
                 if self.account.now() - put_at > timedelta(seconds=30):
                     raise BrokenPromiseError(f"{event.op} settled as not found, yet it is served")
+
+    def _is_first(self, name: str, intent: Event) -> bool:
+        """Tell whether a target serves none, or the first key that it ever had, by that intent."""
+        book = self.book(name)
+        if book is None or book.served is None:
+            return True
+        key = self.account.keys.get(book.served.hash)
+        made_by_it = (
+            key is not None and isinstance(intent, KeyCreate) and key.name == intent.key_name
+        )
+        return not book.retiring and (made_by_it or intent.key_hash == book.served.hash)
 
     def _count_rotations(self, event: Event) -> None:
         """A rotation that was asked for once is not made twice, whatever the clocks do.
