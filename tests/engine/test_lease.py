@@ -43,6 +43,7 @@ def test_the_first_that_asks_leads_and_the_others_stand_by() -> None:
     seen = read_lease(lab.world.ledgers)
     assert seen.lease is not None
     assert (seen.lease.holder, seen.lease.term, seen.lease.state) == ("one", TERM, STATE)
+    assert not seen.unreadable
 
 
 def test_of_two_that_take_it_at_the_same_moment_one_is_refused_and_stands_by() -> None:
@@ -270,7 +271,9 @@ def test_a_lease_that_is_not_understood_is_waited_for_and_then_overwritten(
     document: dict[str, object],
 ) -> None:
     lab = Lab()
+    assert not read_lease(lab.world.ledgers).unreadable
     lab.vault.put("state/lease", document)
+    assert read_lease(lab.world.ledgers).unreadable
     one = replica(lab, "one")
     one.tick()
     assert not one.leads()
@@ -312,3 +315,14 @@ def test_without_a_lease_everyone_leads_and_nothing_is_read_or_written() -> None
         assert leadership.leads()
         leadership.release()
         assert rival.faults.calls == []
+
+
+@pytest.mark.parametrize(("term", "wait"), [(60, 5.0), (6, 2.0)])
+def test_a_vault_that_is_away_is_asked_again_after_a_third_of_the_term_or_five_seconds(
+    term: int, wait: float
+) -> None:
+    lab = Lab()
+    rival = silent(lab, "one")
+    rival.faults.choose = lambda *_: Kind.ERROR
+    one = Leadership(rival.world, timedelta(seconds=term), lambda: STATE)
+    assert one.tick() == wait

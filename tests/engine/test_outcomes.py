@@ -11,10 +11,11 @@ from rotator.core.ledger import Failure
 from rotator.core.reasons import MEANING, Reason
 from rotator.core.snapshot import Demand, Rollback
 from rotator.core.steps import Finding, Plan
+from rotator.core.target import KeySettings
 from rotator.engine.outcomes import Outcome, Verdict, proved_key, sleep, wait_after, why_of
 from rotator.engine.reconcile import Report
 from rotator.errors import Refused, Transient, Unauthorised
-from tests.engine.lab import PATH, Lab
+from tests.engine.lab import PATH, Lab, target
 from tests.fakes.faults import Kind
 
 KEY, DIGEST = "1" * 64, "2" * 64
@@ -124,3 +125,31 @@ def test_an_old_key_that_cannot_be_enabled_is_told_in_the_words_of_openrouter(
     book = lab.ledger()
     assert book is not None
     assert book.pending is None
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["all", "nothing"])
+def test_a_key_that_is_served_again_keeps_its_terms_where_openrouter_tells_none(told: bool) -> None:
+    settings = KeySettings(limit=5.0, limit_reset="weekly", workspace_id="w1")
+    lab = Lab((target(key=settings),))
+    lab.run()
+    first = lab.served_hash() or ""
+    lab.clock.advance(timedelta(hours=12, minutes=1))
+    lab.run()
+    book = lab.ledger()
+    assert book is not None
+    entry = book.entry(first)
+    assert entry is not None
+    assert entry.terms is not None
+    if not told:
+        lab.account.change(first, limits_known=False, workspace_id=None)
+    else:
+        lab.account.change(first, limit=6.0)
+    lab.run(demand=Demand(rollback=Rollback(first)))
+    book = lab.ledger()
+    assert book is not None
+    served = book.served
+    now = lab.world.secrets.metadata(PATH)
+    assert served is not None
+    assert (served.hash, served.workspace) == (first, "w1")
+    assert served.terms == (replace(entry.terms, limit=6.0) if told else entry.terms)
+    assert (served.secret_version, served.secret_created_time) == (now.version, now.created_time)
