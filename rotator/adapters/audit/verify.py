@@ -81,6 +81,7 @@ def _linked(chains: list[Chain]) -> tuple[list[Chain], list[Problem]]:
     problems: list[Problem] = []
     ends = {chain.head: chain for chain in chains}
     seen: dict[tuple[str, int], Chain] = {}
+    followed: dict[str, Chain] = {}
     result = []
     for index, chain in enumerate(sorted(chains, key=lambda each: each.first_ts)):
         where = Where(chain.file, chain.first_line)
@@ -90,6 +91,10 @@ def _linked(chains: list[Chain]) -> tuple[list[Chain], list[Problem]]:
         twin = seen.setdefault((chain.chain, chain.first_seq), chain)
         if twin is not chain:
             detail = f"the same chain stands in {twin.file} too: one of both is a copy"
+            problems.append(Problem(where, Kind.TAMPERED, detail))
+        first = followed.setdefault(chain.prev, chain)
+        if before is not None and first is not chain:
+            detail = f"{first.file} goes on from the same line: one of both is forged, or was begun unseen"
             problems.append(Problem(where, Kind.TAMPERED, detail))
         start = chain.start
         if start is not None:  # told by its own file

@@ -82,6 +82,23 @@ def test_a_process_that_did_not_see_the_old_file_begins_anew(tmp_path: Path) -> 
     assert [chain.start for chain in report.chains] == [Start.NEW, Start.NEW]
 
 
+def test_a_second_file_that_goes_on_from_the_same_line_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    clock = TickingClock()
+    true, forged = (FileAuditTrail(path, instance="prod", clock=clock) for _ in range(2))
+    true.append(notice())
+    assert forged.head() == true.head()
+    path.rename(tmp_path / "audit.0")
+    true.append(notice())
+    path.rename(tmp_path / "audit.1")
+    forged.append(notice())
+    path.rename(tmp_path / "audit.2")
+    assert judge_paths(tmp_path / "audit.0", tmp_path / "audit.1").ok
+    report = judge_paths(*(tmp_path / f"audit.{number}" for number in range(3)))
+    assert [problem.kind for problem in report.problems] == [Kind.TAMPERED]
+    assert "b goes on from the same line" in report.problems[0].detail
+
+
 def test_files_put_together_into_one_are_as_good(tmp_path: Path) -> None:
     files = rotated(tmp_path, (notice(),) * 2, (notice(),) * 2)
     joined = b"".join(each.read_bytes() for each in files)
