@@ -186,15 +186,7 @@ class Acting:
 
             return spread_over(threads, do, targets)
         askings = {target.name: self._asking(target, wish(target)) for target in targets}
-
-        def place(target: Target) -> bool:
-            try:
-                return askings[target.name].place_now()
-            except ServiceError as error:
-                warn(f"{target.name}: it could not be asked for yet: {error}")
-                return False
-
-        at_once = dict(zip(askings, spread_over(threads, place, targets), strict=True))
+        at_once = dict(zip(askings, spread_over(threads, _place, askings.values()), strict=True))
         placed = [askings[name] for name, stands in at_once.items() if stands]
         if placed:
             placed[0].announce(tuple(placed[1:]))
@@ -286,6 +278,15 @@ class Acting:
             ClaimKind.ROLLBACK,
         )
         return begun or book.entry(key) is not None
+
+
+def _place(asking: Asking) -> bool:
+    """Write a request where nothing is to be waited for; false where it does not stand yet."""
+    try:
+        return asking.place_now()
+    except ServiceError as error:
+        warn(f"{asking.target.name}: it could not be asked for yet: {error}")
+        return False
 
 
 def _broken_off(asking: Asking, error: ServiceError) -> Outcome:
