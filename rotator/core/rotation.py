@@ -32,7 +32,7 @@ _REASON = {
     DueReason.ADOPTED: Reason.ADOPTED,
 }
 
-_TOOK_ITS_PLACE = frozenset({Reason.WITHDRAWN, Reason.FOREIGN_REPLACED})
+_NO_SUCCESSOR = frozenset({Reason.WITHDRAWN, Reason.FOREIGN_REPLACED, Reason.LEFT_BEHIND})
 # Why a key retires that has no successor.
 
 
@@ -101,13 +101,13 @@ def _asked_for(snapshot: Snapshot) -> Reason | None:
 def predecessor(snapshot: Snapshot) -> ServedKey | RetiringKey | None:
     """Return the key whose terms the next one inherits, or None for a truly first key.
 
-    That is the served key. Where the field or the live version was taken away, or holds a
-    foreign value, it is the key that was served last: else deleting a version by accident
-    would lift a spending cap.
+    That is the served key. Where the field or the live version was taken away, holds a
+    foreign value, or the configuration names another path by now, it is the key that was
+    served last: else deleting a version by accident, or a move, would lift a spending cap.
     """
     if snapshot.book.served is not None:
         return snapshot.book.served
-    former = (each for each in snapshot.book.retiring if each.why in _TOOK_ITS_PLACE)
+    former = (each for each in snapshot.book.retiring if each.why in _NO_SUCCESSOR)
     return max(former, key=lambda each: each.since, default=None)
 
 

@@ -857,7 +857,9 @@ def test_a_new_path_or_field_starts_as_a_first_key_and_the_old_one_is_left_behin
     by_hash = {each.hash: each for each in book.retiring}
     assert (by_hash[A].why, by_hash[A].secret) == (Reason.LEFT_BEHIND, PATH)
     assert by_hash[B].secret == PATH
-    nexts = plan(replace(observed, ledger=LedgerSeen(8, NOW, book)), NOW)
+    moved = replace(observed, ledger=LedgerSeen(8, NOW, book))
+    assert plan(moved, NOW).needs == (NeedLook(A),), "its cap goes along"
+    nexts = plan(replace(moved, looks=looks(issued(A))), NOW)
     assert nexts.reason is Reason.FIRST_KEY
     assert kinds(nexts) == ["MakeClaim", "Mint", "Verify", "Publish", "PromoteMinted"]
 

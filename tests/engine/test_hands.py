@@ -8,7 +8,7 @@ from datetime import timedelta
 from rotator.core.keys import NewKey
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand
-from rotator.core.target import OnDisabled
+from rotator.core.target import KeySettings, OnDisabled, SecretRef
 from rotator.engine import operate
 from tests.engine.lab import PATH, POLICY, Lab, target
 from tests.engine.promises import FIELD
@@ -282,6 +282,33 @@ def test_a_target_moved_to_another_path_starts_there_with_a_first_key() -> None:
     assert left is not None
     assert lab.account.accepts(left)
     assert lab.served_hash(PATH) == left
+
+
+def test_a_target_that_moves_takes_its_spending_cap_and_workspace_along() -> None:
+    plain = target(key=KeySettings())
+    lab = Lab((plain,))
+    by_hand = NewKey("by hand", 20.0, "monthly", workspace_id="w-1", creator_user_id="user-1")
+    _paste(lab, lab.account.make(by_hand).secret.reveal())
+    lab.run()
+    lab.vault.put("secret/new", {"OTHER": "stays"})
+    lab.targets = (replace(plain, secret=SecretRef("secret/new", FIELD)),)
+    lab.began.clear()
+    lab.run(full=True)
+    new = lab.account.keys[lab.served_hash("secret/new") or ""]
+    assert (new.limit, new.limit_reset) == (20.0, "monthly")
+    assert (new.workspace_id, new.creator_user_id) == ("w-1", "user-1")
+
+
+def test_a_target_that_moves_takes_along_what_is_left_of_a_lifetime_cap() -> None:
+    lab = Lab((target(key=KeySettings(limit=50.0)),))
+    lab.run()
+    left = lab.served_hash() or ""
+    lab.account.change(left, limit_remaining=2.0)
+    lab.vault.put("secret/new", {"OTHER": "stays"})
+    lab.targets = (target(path="secret/new", key=KeySettings(limit=50.0)),)
+    lab.began.clear()
+    lab.run(full=True)
+    assert lab.account.keys[lab.served_hash("secret/new") or ""].limit == 2.0
 
 
 def test_a_held_target_is_not_rotated_and_keeps_its_old_keys() -> None:
