@@ -66,7 +66,7 @@ class Fleet:
             self._served[target] = key_hash
             self._targets[key_hash] = self._targets.get(key_hash, frozenset()) | {target}
 
-    def unseen(self, but: str = "") -> frozenset[str] | None:
+    def unseen(self, but: str | None = None) -> frozenset[str] | None:
         """Return the configured targets of which it is not known what they serve.
 
         None means that no full comparison has looked at them yet. Until it is known of all

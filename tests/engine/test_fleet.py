@@ -76,3 +76,23 @@ def test_a_finding_is_reported_once_until_it_is_over() -> None:
     assert fleet.first_report("a", "blocked", ONE)
     assert not fleet.first_report("a", "blocked", TWO)
     assert not fleet.first_report("b", "blocked", ONE)
+
+
+def test_what_was_read_before_the_last_of_several_unfills_does_not_count() -> None:
+    fleet = Fleet()
+    for _ in range(3):
+        term = fleet.term()
+        fleet.unfill()
+        fleet.fill(["app"], term)
+        assert fleet.unseen() is None
+    fleet.fill(["app"], fleet.term())
+    assert fleet.unseen() == frozenset({"app"})
+    assert fleet.unseen("app") == frozenset()
+
+
+def test_a_target_that_was_dropped_must_be_looked_at_where_it_is_configured_anew() -> None:
+    fleet = Fleet()
+    fleet.forget("app")
+    fleet.fill(["app"])
+    assert fleet.unseen() == frozenset({"app"})
+    assert not fleet.filled()

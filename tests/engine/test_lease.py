@@ -11,7 +11,7 @@ from rotator.core.lease import PublicState, Standing, standing
 from rotator.core.snapshot import Identity
 from rotator.engine.lease import Leadership, read_lease
 from tests.engine.lab import INSTALLATION, Lab, Process
-from tests.fakes.faults import Kind
+from tests.fakes.faults import Kind, nth
 
 TERM = timedelta(seconds=60)
 STATE = PublicState("1.2.3", "ab" * 32)
@@ -59,6 +59,7 @@ def test_of_two_that_take_it_at_the_same_moment_one_is_refused_and_stands_by() -
     rival.faults.before_each = first
     wait = two.tick()
     assert (one.leads(), two.leads()) == (True, False)
+    assert rival.faults.calls.count("vault.read_ledger") == 2, "to tell who was first"
     assert wait == pytest.approx(20)
     rival.faults.before_each = lambda *_: None
     two.tick()
@@ -326,3 +327,41 @@ def test_a_vault_that_is_away_is_asked_again_after_a_third_of_the_term_or_five_s
     rival.faults.choose = lambda *_: Kind.ERROR
     one = Leadership(rival.world, timedelta(seconds=term), lambda: STATE)
     assert one.tick() == wait
+
+
+def test_a_leader_renews_by_one_write_and_one_that_stands_by_looks_by_one_read() -> None:
+    lab = Lab()
+    first, second = silent(lab, "one"), silent(lab, "two")
+    one, two = (Leadership(each.world, TERM, lambda: STATE) for each in (first, second))
+    one.tick()
+    assert one.seen() == read_lease(lab.world.ledgers)
+    first.faults.calls.clear()
+    pass_time(lab, 20)
+    one.tick()
+    two.tick()
+    assert first.faults.calls == ["vault.write_ledger"]
+    assert second.faults.calls == ["vault.read_ledger"]
+    assert one.seen() == two.seen() == read_lease(lab.world.ledgers)
+
+
+def test_one_write_whose_answer_was_lost_is_settled_in_the_same_tick() -> None:
+    lab = Lab()
+    rival = silent(lab, "one")
+    one = Leadership(rival.world, TERM, lambda: STATE)
+    rival.faults.choose = nth("vault.write_ledger", 1, Kind.UNSETTLED)
+    one.tick()
+    assert one.leads()
+
+
+def test_one_that_has_given_up_or_never_asked_has_nothing_to_write() -> None:
+    lab = Lab()
+    rival = silent(lab, "one")
+    never = Leadership(rival.world, TERM, lambda: STATE)
+    never.release()
+    assert rival.faults.calls == []
+    one = replica(lab, "two")
+    one.tick()
+    one.release()
+    versions = len(lab.vault.paths["state/lease"])
+    assert one.tick() == pytest.approx(20)
+    assert len(lab.vault.paths["state/lease"]) == versions
