@@ -6,6 +6,7 @@ that a configuration is refused for what would really happen.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -27,6 +28,9 @@ from rotator.core.calendar import is_open, opens_at, window_spans
 from rotator.core.durations import format_duration
 from rotator.core.schedule import cron_sample, longest_gap, next_cron, period
 from rotator.core.target import Policy, SecretRef
+
+VERSIONS_KEPT = 10
+"""How many versions of a secret Vault keeps, unless its metadata or its mount say otherwise."""
 
 CLAIM_FACTOR = 4
 """A claim outlives so many calls of the slower service."""
@@ -236,7 +240,16 @@ def _expiry_problems(path: Path, table: TargetTable, policy: Policy) -> Iterator
 
 def target_warnings(targets: Mapping[int, TargetTable]) -> Iterator[Problem]:
     """Yield what is legal in targets but may be a mistake."""
+    fields = Counter(table.secret for table in targets.values())
     for index, table in targets.items():
+        if (count := fields.pop(table.secret, 0)) > VERSIONS_KEPT:
+            yield Problem(
+                ("target", index, "secret"),
+                f"{count} targets are fields of this one secret, and each rotation makes a version "
+                f"of it: Vault keeps {VERSIONS_KEPT} of them unless told otherwise, and what cannot "
+                "be read counts as having been served, so that old keys may be kept on and on; "
+                "give each target a secret of its own",
+            )
         mount, first, *rest = table.secret.split("/")
         if first == "data" and rest:
             yield Problem(

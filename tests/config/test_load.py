@@ -341,6 +341,19 @@ def test_what_is_legal_but_may_be_a_mistake_is_a_warning(
     assert read(MINIMAL.replace(*change)).warnings == (warning,)
 
 
+def test_more_targets_in_one_secret_than_vault_keeps_versions_of_are_a_warning() -> None:
+    def text(count: int) -> str:
+        more = (
+            f'[[target]]\nname = "t{each}"\nsecret = "secret/one"\nfield = "f{each}"\n'
+            for each in range(count)
+        )
+        return MINIMAL + "\n" + "\n".join(more)
+
+    assert read(text(10)).warnings == ()
+    (warning,) = read(text(11)).warnings
+    assert "11 targets are fields of this one secret" in warning
+
+
 def test_a_secret_file_that_everyone_may_read_is_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("")
