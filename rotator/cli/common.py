@@ -27,6 +27,7 @@ from rotator.engine.world import World
 from rotator.errors import ConfigurationError
 from rotator.wiring import READ_ONLY, Services, connect
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _FEW = 10
@@ -85,14 +86,14 @@ def services_for(
         services.close()
 
 
-def spread_over(threads: int, work: Callable[[Target], T], targets: Iterable[Target]) -> list[T]:
-    """Run a function over targets in threads and return the results in the same order.
+def spread_over(threads: int, work: Callable[[A], T], each: Iterable[A]) -> list[T]:
+    """Run a function over several things in threads and return the results in the same order.
 
     Raises:
         Exception: the first that the function raised.
     """
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, targets))
+        return list(pool.map(work, each))
 
 
 def fill(world: World, config: Config) -> None:
