@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import reduce
 from typing import ClassVar, Protocol
 
 from rotator.core.ledger import (
@@ -195,11 +196,13 @@ class Promote:
             ledger = retire_served(ledger, since=self.served.published_at, why=self.why)
         ledger = ledger.without_entry(self.served.hash)
         if self.compromised:
-            doomed = tuple(
-                each if each.why is Reason.LEFT_BEHIND else replace(each, why=Reason.COMPROMISED)
+            # That one was disabled once is not believed: a person may have enabled it since.
+            doomed = (
+                replace(each, why=Reason.COMPROMISED, disabled_at=None, enabled_by_hand=False)
                 for each in ledger.retiring
+                if each.why is not Reason.LEFT_BEHIND
             )
-            ledger = replace(ledger, retiring=doomed)
+            ledger = reduce(Ledger.with_entry, doomed, ledger)
         return replace(ledger, served=self.served, foreign=None, pending=None, failure=None)
 
 

@@ -241,6 +241,16 @@ def test_a_compromised_promotion_dooms_every_predecessor() -> None:
     assert {each.why for each in book.retiring} == {Reason.COMPROMISED}
 
 
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_compromised_promotion_does_not_believe_that_a_key_is_disabled_still(
+    noticed: bool,
+) -> None:
+    book = ledger(retiring=(replace(quarantined(C), enabled_by_hand=noticed),))
+    entry = edits.Promote(served(B), compromised=True).apply(book).entry(C)
+    assert entry is not None
+    assert (entry.disabled_at, entry.enabled_by_hand) == (None, False)
+
+
 def test_a_compromised_promotion_leaves_a_key_of_another_path_alone() -> None:
     left = retiring(C, why=Reason.LEFT_BEHIND, secret=OTHER_PATH)
     book = edits.Promote(served(B), compromised=True).apply(ledger(retiring=(left,)))

@@ -45,9 +45,9 @@ def living(*, rotated: bool = False) -> Lab:
     return lab
 
 
-def rotate(lab: Lab, *, named: bool = True) -> Outcome:
+def rotate(lab: Lab, *, named: bool = True, compromised: bool = False) -> Outcome:
     """A rotation on demand, waited for ten minutes."""
-    demand = Demand(named=named)
+    demand = Demand(named=named, compromised=compromised)
     target = lab.targets[0]
     attempt = Rotation(lab.world, target, demand, served_before(lab.world, target))
     return until(attempt, 600, lambda _: None)
@@ -244,6 +244,29 @@ def test_a_clock_that_is_set_back_before_the_claim_has_the_key_rotated_once() ->
     assert (outcome.verdict, outcome.new) == (Verdict.ROTATED, lab.served_hash())
     attempt.once(None)
     assert lab.account.minted == made + 1
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "unnoticed"])
+def test_what_a_person_enabled_in_its_quarantine_is_off_once_all_keys_are_called_compromised(
+    noticed: bool,
+) -> None:
+    lab = living()
+    old = lab.served_hash()
+    assert old is not None
+    lab.live(timedelta(hours=12))
+    while not lab.account.keys[old].disabled:
+        lab.live(timedelta(minutes=10))
+    lab.account.change(old, disabled=False)
+    lab.excused.add(old)
+    if noticed:
+        lab.live(timedelta(hours=4))
+        book = lab.ledger()
+        entry = book.entry(old) if book is not None else None
+        assert entry is not None
+        assert entry.enabled_by_hand
+    lab.excused.add(lab.served_hash() or "")  # it goes without its grace
+    assert rotate(lab, compromised=True).verdict is Verdict.ROTATED
+    assert not lab.account.accepts(old)
 
 
 def test_a_target_that_was_let_go_is_not_rotated_on_demand_either() -> None:
