@@ -116,7 +116,8 @@ def new_key(snapshot: Snapshot, old: IssuedKey | None, now: datetime) -> NewKey 
 
     What the configuration leaves out is inherited from the predecessor. With no reset
     period the limit is what the old key has left, and no more than the configuration
-    allows, since a cap that refills at every rotation is no cap; nothing left is 0.
+    allows, since a cap that refills at every rotation is no cap; nothing left is 0. Of an
+    old key that is gone it is what is remembered, where that is less than is configured.
     """
     settings, before = snapshot.target.key, predecessor(snapshot)
     terms = before.terms if before is not None else None
@@ -130,11 +131,9 @@ def new_key(snapshot: Snapshot, old: IssuedKey | None, now: datetime) -> NewKey 
     reset = settings.limit_reset or terms.limit_reset
     limit = terms.limit if settings.limit is None else settings.limit
     if reset is None and before is not None and limit is not None:
-        left = _left(old, terms)
-        told = old is not None and old.limit is not None
-        if left is None and (told or settings.limit is None):
+        limit = _lifetime_cap(limit, old, terms, configured=settings.limit is not None)
+        if limit is None:
             return None
-        limit = limit if left is None else min(limit, left)
     workspace = settings.workspace_id
     if workspace is None and old is not None:
         workspace = old.workspace_id
@@ -156,15 +155,19 @@ def new_key(snapshot: Snapshot, old: IssuedKey | None, now: datetime) -> NewKey 
     )
 
 
-def _left(old: IssuedKey | None, terms: KeyTerms) -> float | None:
-    """Return what a lifetime cap has left, at least 0.0, or None where that is unknown."""
+def _lifetime_cap(
+    limit: float, old: IssuedKey | None, terms: KeyTerms, *, configured: bool
+) -> float | None:
+    """Return a cap that is no more than the old key's leaves, or None where that is unknown.
+
+    What a key had left that is gone nobody can tell: where a cap is configured it is taken
+    for all that is remembered of it, else no cap is handed on.
+    """
+    if terms.limit is None:
+        return limit
     if old is None:
-        return None
-    if old.limit is None:
-        return terms.limit
-    if old.limit_remaining is None:
-        return None
-    return max(0.0, old.limit_remaining)
+        return min(limit, terms.limit) if configured else None
+    return None if old.limit_remaining is None else min(limit, max(0.0, old.limit_remaining))
 
 
 def _expiry(snapshot: Snapshot, now: datetime) -> datetime | None:

@@ -411,8 +411,15 @@ def test_a_key_that_is_gone_with_a_lifetime_cap_makes_no_key_unless_one_is_confi
     lifetime = KeyTerms(5.0, None, include_byok_in_limit=False, creator_user_id=None)
     assert asked(NOTHING, None, terms=lifetime) is None
     assert asked(NOTHING, None, terms=None) is None
-    assert order(KeySettings(limit=9.0), None, terms=lifetime).limit == 9.0
     assert order(KeySettings(limit=9.0), None, terms=None).limit == 9.0
+
+
+def test_a_lifetime_cap_does_not_grow_when_the_key_that_had_it_is_gone() -> None:
+    lifetime = KeyTerms(5.0, None, include_byok_in_limit=False, creator_user_id=None)
+    assert order(KeySettings(limit=50.0), None, terms=lifetime).limit == 5.0
+    assert order(KeySettings(limit=3.0), None, terms=lifetime).limit == 3.0
+    assert order(KeySettings(limit=50.0), None, terms=replace(lifetime, limit=None)).limit == 50.0
+    assert order(KeySettings(50.0, "daily"), None, terms=lifetime).limit == 50.0
 
 
 def test_the_workspace_that_the_ledger_knows_stands_in_where_the_answer_does_not_say() -> None:
