@@ -9,10 +9,11 @@ import pytest
 from rotator.core.hand_edits import Ask
 from rotator.core.ledger import Failure
 from rotator.core.reasons import Reason
-from rotator.core.request import Arguments, Request, Verb
+from rotator.core.request import Arguments, Request, Result, Verb
 from rotator.core.snapshot import Demand
 from rotator.engine.operate import change
 from rotator.engine.requests import Desk
+from rotator.events import OperatorCommand
 from tests.engine.lab import Lab
 from tests.fakes.faults import Kind
 
@@ -25,16 +26,17 @@ def living() -> Lab:
     return lab
 
 
-def ask(lab: Lab, verb: Verb) -> str:
+def ask(lab: Lab, verb: Verb, arguments: Arguments | None = None, *, lasts: int = 300) -> str:
     """A request stands in the ledger; its id."""
     now = lab.clock.now()
     request = Request(
         id="a" * 16,
         verb=verb,
-        arguments=Arguments(why="audit week"),
+        arguments=arguments or Arguments(why="audit week"),
         by="alice",
         at=now,
-        until=now + timedelta(minutes=5),
+        until=now + timedelta(seconds=lasts),
+        served=lab.served_hash(),
     )
     change(lab.world, lab.targets[0], Ask(request))
     return request.id
@@ -78,3 +80,74 @@ def test_a_target_without_a_request_is_observed_once_at_its_turn() -> None:
     calls = len(lab.faults.calls)
     desk.attend(lab.world, lab.targets[0])
     assert lab.faults.calls[calls:].count("vault.read_ledger") == 1
+
+
+K1, K2 = "1" * 64, "2" * 64
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "detail", "key"),
+    [
+        (Verb.HOLD, Arguments(why="audit week"), "audit week", None),
+        (Verb.RELEASE, Arguments(), "", None),
+        (Verb.ROTATE, Arguments(), "", None),
+        (
+            Verb.ROTATE,
+            Arguments(compromised=True, overwrite_foreign=True),
+            "--compromised --overwrite-foreign",
+            None,
+        ),
+        (Verb.RETIRE, Arguments(keys=(K1,)), K1, K1),
+        (Verb.RETIRE, Arguments(keys=(K1, K2)), f"{K1} {K2}", None),
+        (Verb.ROLLBACK, Arguments(keys=(K1,)), K1, K1),
+    ],
+)
+def test_the_trail_says_who_asked_for_what_under_which_request(
+    verb: Verb, arguments: Arguments, detail: str, key: str | None
+) -> None:
+    lab = living()
+    lab.excused.add(lab.served_hash() or "")
+    asked = ask(lab, verb, arguments)
+    Desk().attend(lab.world, lab.targets[0])
+    (event,) = lab.trail.events(OperatorCommand.name)
+    assert isinstance(event, OperatorCommand)
+    assert (event.command, event.by, event.detail) == (str(verb), "alice", detail)
+    assert (event.op, event.key_hash, event.target) == (f"{asked}/{verb}", key, "app")
+
+
+def test_a_request_whose_time_is_over_is_answered_so_and_not_acted_on() -> None:
+    lab = living()
+    first, asked = lab.served_hash(), ask(lab, Verb.ROTATE, lasts=10)
+    lab.clock.advance(timedelta(seconds=11))
+    Desk().attend(lab.world, lab.targets[0])
+    book = lab.ledger()
+    assert book is not None
+    answer = book.answer_to(asked)
+    assert answer is not None
+    assert (answer.result, answer.reason) == (Result.FAILED, Reason.TIMED_OUT)
+    assert answer.detail == "its time was over before it could be answered"
+    assert lab.served_hash() == first
+
+
+def test_a_way_back_to_a_key_that_is_not_there_is_answered_with_what_was_looked_for() -> None:
+    lab = living()
+    asked = ask(lab, Verb.ROLLBACK, Arguments(keys=(K1,)))
+    Desk().attend(lab.world, lab.targets[0])
+    book = lab.ledger()
+    assert book is not None
+    answer = book.answer_to(asked)
+    assert answer is not None
+    assert (answer.result, answer.reason) == (Result.FAILED, Reason.NO_OLDER_KEY)
+    assert K1 in answer.detail
+
+
+def test_a_way_back_goes_to_the_key_that_is_named_and_not_to_the_last_one() -> None:
+    lab = living()
+    first = lab.served_hash() or ""
+    for _ in range(2):
+        lab.clock.advance(timedelta(minutes=1))
+        lab.run(demand=Demand())
+    assert lab.served_hash() != first
+    ask(lab, Verb.ROLLBACK, Arguments(keys=(first,)))
+    Desk().attend(lab.world, lab.targets[0])
+    assert lab.served_hash() == first
