@@ -131,11 +131,14 @@ class Rotation:
         return report, self._ended(report)
 
     def _done(self, book: Ledger) -> bool:
-        """Tell whether a key made for the demand is served, and old ones are stopped."""
+        """Tell whether a key made for the demand is served, and old ones are stopped.
+
+        One that was left behind serves at another path, which is no matter of this rotation.
+        """
         if not is_rotated(book, self.demand.before):
             return False
-        stopped = all(each.disabled_at is not None for each in book.retiring)
-        return stopped or not self.demand.compromised
+        here = (each for each in book.retiring if each.why is not Reason.LEFT_BEHIND)
+        return not self.demand.compromised or all(each.disabled_at is not None for each in here)
 
     def _ended(self, report: Report) -> Outcome | None:
         """Return the outcome where trying again would change nothing, or None."""
@@ -148,6 +151,8 @@ class Rotation:
         if chosen is None or chosen.reason in (Reason.CLAIMED, Reason.BACKING_OFF):
             return None
         for finding in chosen.findings:
+            if finding.reason is Reason.LEFT_BEHIND:
+                continue  # it stands in nobody's way
             if finding.attention or finding.reason in _HELD:
                 held = finding.reason in _HELD and not self.demand.named
                 verdict = Verdict.HELD if held else Verdict.ATTENTION

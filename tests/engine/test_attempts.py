@@ -11,6 +11,7 @@ from rotator.core.keys import NewKey
 from rotator.core.ledger import Failure
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand
+from rotator.core.target import SecretRef
 from rotator.engine.attempts import Adoption, Attempt, Rotation, WayBack, until
 from rotator.engine.observe import Observation, observe
 from rotator.engine.operate import hold
@@ -267,6 +268,49 @@ def test_what_a_person_enabled_in_its_quarantine_is_off_once_all_keys_are_called
     lab.excused.add(lab.served_hash() or "")  # it goes without its grace
     assert rotate(lab, compromised=True).verdict is Verdict.ROTATED
     assert not lab.account.accepts(old)
+
+
+def moved() -> Lab:
+    """A target that has left a key behind at its old path, and serves another at its new one."""
+    lab = living()
+    lab.targets = (replace(lab.targets[0], secret=SecretRef("secret/new", FIELD)),)
+    lab.vault.put("secret/new", {"OTHER": "stays"})
+    lab.began.clear()  # at the new path, nothing was served yet
+    lab.process.boot()
+    lab.run()
+    lab.clock.advance(timedelta(minutes=5))
+    return lab
+
+
+def test_compromised_keys_are_replaced_though_one_was_left_behind_at_an_old_path() -> None:
+    lab = moved()
+    old = lab.served_hash("secret/new")
+    lab.excused.add(old or "")
+    outcome = rotate(lab, compromised=True)
+    new = lab.served_hash("secret/new")
+    assert (outcome.verdict, outcome.old, outcome.new) == (Verdict.ROTATED, old, new)
+    assert new != old
+    assert not lab.account.accepts(old or "")
+    assert lab.account.accepts(lab.served_hash(PATH) or "")
+
+
+def test_a_disable_that_is_put_off_is_waited_for_though_a_key_was_left_behind() -> None:
+    lab = moved()
+    old = lab.served_hash("secret/new")
+    lab.excused.add(old or "")
+    minted = lab.account.minted
+
+    paused: list[str] = []
+
+    def pause_once() -> None:
+        if lab.account.minted > minted and not paused:
+            paused.append("after the new key was made")
+            lab.world.pace.pause(120.0)
+
+    lab.faults.after_each = pause_once
+    assert rotate(lab, compromised=True).verdict is Verdict.ROTATED
+    assert paused
+    assert not lab.account.accepts(old or "")
 
 
 def test_a_target_that_was_let_go_is_not_rotated_on_demand_either() -> None:
