@@ -143,13 +143,13 @@ def test_a_key_that_is_served_again_keeps_its_terms_where_openrouter_tells_none(
     if not told:
         lab.account.change(first, limits_known=False, workspace_id=None)
     else:
-        lab.account.change(first, limit=6.0)
+        lab.account.change(first, limit=6.0, workspace_id="w2")
     lab.run(demand=Demand(rollback=Rollback(first)))
     book = lab.ledger()
     assert book is not None
     served = book.served
     now = lab.world.secrets.metadata(PATH)
     assert served is not None
-    assert (served.hash, served.workspace) == (first, "w1")
+    assert (served.hash, served.workspace) == (first, "w2" if told else "w1")
     assert served.terms == (replace(entry.terms, limit=6.0) if told else entry.terms)
     assert (served.secret_version, served.secret_created_time) == (now.version, now.created_time)
