@@ -99,7 +99,12 @@ def test_an_old_value_pasted_back_while_its_key_is_being_disabled_works_again_at
 
 def test_a_key_that_another_target_begins_to_serve_meanwhile_is_not_disabled() -> None:
     lab, old, _ = removing()
-    done = just_before(lab, "vault.read", lambda: lab.world.fleet.serves("other", old))
+
+    def other_serves_it() -> None:
+        lab.world.fleet.fill(["app", "other"])
+        lab.world.fleet.serves("other", old)
+
+    done = just_before(lab, "vault.read", other_serves_it)
     before = len(lab.faults.calls)
     report = lab.run()
     assert done
