@@ -55,7 +55,8 @@ class ValueSeen:
                 # What was served cannot be called never served, and gets its grace as any other.
                 never = entry.why is Reason.NEVER_SERVED
                 why = Reason.MAYBE_SERVED if never else entry.why
-                ledger = ledger.with_entry(replace(entry, since=self.at, why=why, quiet_since=None))
+                since = max(entry.since, self.at)
+                ledger = ledger.with_entry(replace(entry, since=since, why=why, quiet_since=None))
         return replace(
             ledger,
             served=self.served,

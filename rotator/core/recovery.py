@@ -28,7 +28,15 @@ from datetime import datetime
 from rotator.core import edits
 from rotator.core.failures import Cause, failure_after
 from rotator.core.keys import IssuedKey
-from rotator.core.ledger import Claim, ClaimKind, Failure, KeyTerms, RetiringKey, ServedKey
+from rotator.core.ledger import (
+    Claim,
+    ClaimKind,
+    Failure,
+    KeyTerms,
+    Ledger,
+    RetiringKey,
+    ServedKey,
+)
 from rotator.core.marker import parse_marker
 from rotator.core.reasons import MEANING, Reason
 from rotator.core.snapshot import Snapshot
@@ -126,6 +134,20 @@ def served_from(
     )
 
 
+def as_of(book: Ledger, served: ServedKey) -> ServedKey:
+    """Return the record as of the version that the ledger last saw, where others came between.
+
+    The next plan then reads those, in which an old key may have been served. Not the claim's
+    version counts: that follows what strangers write, and what it passed nobody has read.
+    """
+    seen = book.served or book.foreign
+    if seen is None or served.secret_version == seen.secret_version + 1:
+        return served
+    return replace(
+        served, secret_version=seen.secret_version, secret_created_time=seen.secret_created_time
+    )
+
+
 def retiring_from(
     key: IssuedKey, secret: SecretRef, *, since: datetime, why: Reason, value_sha256: str | None
 ) -> RetiringKey:
@@ -170,7 +192,7 @@ def _recover_rotation(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     )
     if key is not None and served:
         record = served_from(snapshot, key, now, value_sha256=digest, claimed_at=claim.started_at)
-        record = _as_of(claim, snapshot, replace(record, minted_by_us=True))
+        record = as_of(snapshot.book, replace(record, minted_by_us=True))
         promote = edits.Promote(record, compromised=claim.reason is Reason.COMPROMISED)
         return _settled(settle, Record(promote))
     if key is None:
@@ -200,20 +222,6 @@ def _of_another_account(snapshot: Snapshot) -> Plan | None:
         return None
     finding = Finding(Reason.WRONG_ACCOUNT, "", served.hash, attention=True)
     return Plan(Reason.WRONG_ACCOUNT, findings=(finding,))
-
-
-def _as_of(claim: Claim, snapshot: Snapshot, served: ServedKey) -> ServedKey:
-    """Return the record as of the claim's version, where more than one has followed since.
-
-    The next plan then reads those in between, in which an old key may have been served.
-    """
-    if snapshot.secret.version == claim.base_version + 1:
-        return served
-    return replace(
-        served,
-        secret_version=claim.base_version,
-        secret_created_time=claim.base_created_time,
-    )
 
 
 def _key_of(snapshot: Snapshot, claim: Claim) -> IssuedKey | None:
@@ -293,7 +301,7 @@ def _recover_rollback(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     back = entry is not None and value is not None and value.sha256 == entry.value_sha256
     settle = Settle(claim, (("claim", True), ("publish", back), ("promote", False)), claim.key)
     if entry is not None and back:
-        served = _as_of(claim, snapshot, served_again(snapshot, entry, now))
+        served = as_of(snapshot.book, served_again(snapshot, entry, now))
         return _settled(settle, Record(edits.Promote(served, Reason.PUT_ASIDE)))
     steps: tuple[Step, ...] = (Record(edits.DropClaim()),)
     if entry is not None:
@@ -351,7 +359,7 @@ def _recover_removal(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
         and value.sha256 == entry.value_sha256
     )
     if entry is not None and served:
-        again = _as_of(claim, snapshot, served_again(snapshot, entry, now))
+        again = as_of(snapshot.book, served_again(snapshot, entry, now))
         promote = Record(edits.Promote(again, Reason.PUT_ASIDE))
         heal = (Enable(claim.key),) if look.key is not None and look.key.disabled else ()
         return Plan(Reason.DISABLED_BY_US, (settle, *heal, promote), urgent=bool(heal))

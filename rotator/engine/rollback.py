@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rotator.core import edits
 from rotator.core.reasons import Reason
-from rotator.core.recovery import served_again, terms_of
+from rotator.core.recovery import as_of, served_again, terms_of
 from rotator.core.steps import PromoteRecalled, Recall
 from rotator.engine.acting import act
 from rotator.engine.hand import Hand, StepFailed
@@ -92,5 +92,7 @@ def promote_again(hand: Hand, step: PromoteRecalled) -> None:
         secret_created_time=written.created_time,
         expires_at=key.expires_at,
         terms=terms_of(key) or entry.terms,
+        compromised=False,  # an operator named it, and meant it
     )
+    served = as_of(hand.snapshot.book, served)
     record_promotion(hand, edits.Promote(served, Reason.PUT_ASIDE))

@@ -12,7 +12,7 @@ from rotator.core import edits
 from rotator.core.keys import IssuedKey
 from rotator.core.ledger import ClaimKind, RetiringKey, ServedKey
 from rotator.core.reasons import Reason
-from rotator.core.recovery import retiring_from, terms_of
+from rotator.core.recovery import as_of, retiring_from, terms_of
 from rotator.core.snapshot import SecretSeen, ValueSeen
 from rotator.core.steps import Mint, PromoteMinted, Publish
 from rotator.core.target import SecretRef
@@ -315,6 +315,7 @@ def promote(hand: Hand, step: PromoteMinted) -> None:
         expires_at=key.expires_at,
         terms=terms_of(key),
     )
+    served = as_of(hand.snapshot.book, served)
     record_promotion(hand, edits.Promote(served, compromised=step.compromised))
 
 

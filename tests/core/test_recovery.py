@@ -466,11 +466,14 @@ def test_a_lost_attempt_is_remembered_as_one_more_failure(observed: Snapshot) ->
 
 
 @pytest.mark.parametrize("kind", [ClaimKind.ROTATE, ClaimKind.ROLLBACK, ClaimKind.DISABLE])
-def test_a_promotion_after_strange_versions_is_recorded_as_of_the_claims_own(
-    kind: ClaimKind,
+@pytest.mark.parametrize("base", [3, 5], ids=["not renewed", "renewed"])
+def test_a_promotion_after_strange_versions_is_recorded_as_of_what_the_ledger_last_saw(
+    kind: ClaimKind, base: int
 ) -> None:
-    """So that the next plan reads those in between."""
+    """So that the next plan reads those in between, also those to which the claim was renewed."""
     observed = pending(kind, secret=seen(6, B), listing=listing(NEW))
+    renewed = replace(observed.book, pending=replace(claim(kind), base_version=base))
+    observed = replace(observed, ledger=replace(observed.ledger, ledger=renewed))
     promoted = the_edit(plan(observed, NOW), Promote)
     assert promoted.served.hash == B
     assert (promoted.served.secret_version, promoted.served.secret_created_time) == (3, WRITTEN)

@@ -10,12 +10,13 @@ import pytest
 
 from rotator.core.ledger import KeyTerms, ServedKey
 from rotator.core.reasons import Reason
+from rotator.core.snapshot import Demand
 from rotator.core.target import KeySettings
 from rotator.errors import CheckAndSetConflict
 from rotator.events import KeyVerify, Result
 from rotator.ports import MintedKey, Written
 from rotator.secret import Secret, SecretFields
-from tests.engine.lab import PATH, Lab, target
+from tests.engine.lab import CLAIM_TIMEOUT, PATH, Lab, target
 from tests.engine.promises import FIELD
 from tests.fakes.faults import Kind, nth
 
@@ -231,6 +232,40 @@ def test_a_claim_is_based_on_the_version_that_a_stranger_made_before_the_publish
     assert book is not None
     assert book.pending is not None
     assert book.pending.is_based_on(now.version, now.created_time)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies before it promotes"])
+def test_an_old_key_that_was_put_back_for_a_while_during_a_rotation_gets_its_grace_afresh(
+    dies: bool,
+) -> None:
+    lab = due_lab()
+    old, value = lab.served_hash() or "", (lab.vault.current(PATH) or {})[FIELD]
+    lab.run()
+    served = (lab.vault.current(PATH) or {})[FIELD]
+    lab.clock.advance(timedelta(minutes=50))
+
+    def put_back_and_away() -> None:
+        for each in (value, served):
+            lab.vault.put(PATH, {**(lab.vault.current(PATH) or {}), FIELD: each})
+
+    began = lab.clock.now()
+    done = just_before(lab, "vault.read", put_back_and_away, after="openrouter.create")
+    if dies:
+        lab.faults.choose = nth("vault.write_ledger", 3, Kind.DIE_BEFORE)
+    lab.run(demand=Demand())
+    assert done
+    if dies:
+        lab.clock.advance(2 * CLAIM_TIMEOUT)
+    lab.run()
+    lab.run()
+    assert lab.served_hash() == plaintext(3).sha256()
+    book = lab.ledger()
+    assert book is not None
+    assert book.served is not None
+    assert book.served.hash == lab.served_hash()
+    entry = book.entry(old)
+    assert entry is not None
+    assert entry.since >= began
 
 
 def test_a_lost_answer_behind_which_our_value_stands_is_read_once_and_once_more_for_proof() -> None:

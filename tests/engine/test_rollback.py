@@ -309,6 +309,31 @@ def test_a_stranger_who_writes_another_field_costs_one_more_try() -> None:
     assert (lab.vault.current(PATH) or {})["THEIRS"] == "new"
 
 
+def test_a_third_key_that_was_put_back_for_a_while_during_a_rollback_gets_its_grace_afresh() -> (
+    None
+):
+    lab = Lab()
+    third, old = rotated(lab)
+    lab.clock.advance(timedelta(minutes=50))
+    lab.run(demand=Demand())
+    values = [(each.data or {})[FIELD] for each in lab.vault.paths[PATH][1:]]
+    write, done = lab.world.secrets.write, list[bool]()
+
+    def meddling(path: str, ours: SecretFields, cas: int) -> Written:
+        if not done:
+            done.append(True)
+            for value in (values[0], values[-1]):
+                lab.vault.put(PATH, {**(lab.vault.current(PATH) or {}), FIELD: value})
+        return write(path, ours, cas)
+
+    lab.world.secrets.write = meddling  # type: ignore[method-assign, assignment]
+    began = lab.clock.now()
+    assert back(lab, old).failure is None
+    lab.run()
+    assert lab.served_hash() == old
+    assert entry_of(lab, third).since >= began
+
+
 def test_a_stranger_who_writes_our_field_keeps_his_value_and_the_old_key_retires_anew() -> None:
     lab = Lab()
     old, _ = quarantined(lab)
