@@ -63,11 +63,12 @@ class KeyIssuer(Protocol):
         """
         ...
 
-    def list_keys(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
-        """Return all keys of the default workspace and the given ones, each once.
+    def list_keys(self, workspace: str | None) -> tuple[IssuedKey, ...]:
+        """Return all keys of one workspace, each once; None is the default workspace.
 
         Disabled and expired keys are included. Either complete or an error: a
         listing that is cut, repeats itself or never ends raises `Transient`.
+        `Refused` with status 404 or 400 where there is no such workspace.
         """
         ...
 

@@ -58,7 +58,19 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """
     chosen = _plan(snapshot, now)
     assert_safe(snapshot, chosen.steps, now)
-    return chosen
+    return replace(chosen, findings=(*chosen.findings, *_unknown_workspaces(snapshot)))
+
+
+def _unknown_workspaces(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """Tell of workspaces that the target names and that the account lacks.
+
+    It stops nothing, so an operator's command, which would end with it, is not told.
+    """
+    unknown = snapshot.unlisted & snapshot.workspaces()
+    if not unknown or snapshot.demand is not None:
+        return ()
+    detail = f"It is {', '.join(sorted(unknown))}."
+    return (Finding(Reason.WORKSPACE_UNKNOWN, detail, attention=True),)
 
 
 def _plan(snapshot: Snapshot, now: datetime) -> Plan:

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     DISABLED_BY_HAND = "disabled_by_hand"
     WRONG_ACCOUNT = "wrong_account"
     TOO_MANY_DEAD = "too_many_dead"
+    WORKSPACE_UNKNOWN = "workspace_unknown"
     CLOCKS_DISAGREE = "clocks_disagree"
     BLOCKED = "blocked"
     ENABLED_BY_HAND = "enabled_by_hand"
@@ -147,6 +148,9 @@ MEANING: dict[Reason, str] = {
     Reason.DISABLED_BY_HAND: "A person disabled the served key, and may have meant it.",
     Reason.WRONG_ACCOUNT: "The served key works, yet the management key does not know it.",
     Reason.TOO_MANY_DEAD: "So many served keys are dead that something larger must be wrong.",
+    Reason.WORKSPACE_UNKNOWN: (
+        "OpenRouter knows no such workspace as the target names; keys in it are not listed."
+    ),
     Reason.CLOCKS_DISAGREE: "This machine's clock and Vault's differ by more than five minutes.",
     Reason.BLOCKED: "An old key is still in use after the deadline, and is kept.",
     Reason.ENABLED_BY_HAND: "A person enabled a key in its quarantine; it is not deleted.",

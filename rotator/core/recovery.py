@@ -174,7 +174,7 @@ def _settled(settle: Settle, *steps: Step) -> Plan:
 
 def _recover_rotation(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     """Settle a claimed rotation by the nonce in a complete listing."""
-    if snapshot.listing is None or not snapshot.listing.fresh:
+    if not snapshot.lists_all():
         workspaces = frozenset({claim.workspace} if claim.workspace else ())
         return Plan(Reason.CLAIM_EXPIRED, needs=(NeedListing(workspaces),))
     if needs := needed_value(snapshot):

@@ -136,15 +136,18 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A complete listing of the account's keys.
+    """A complete listing of the keys of some workspaces.
 
     Attributes:
         keys: by hash.
         fresh: whether it was begun after this snapshot's ledger was read.
+        workspaces: the workspaces that it holds beside the default one, which it always
+            holds. That a key of another workspace is not in it proves nothing.
     """
 
     keys: Mapping[str, IssuedKey]
     fresh: bool
+    workspaces: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,8 @@ class Snapshot:
             None where it was not asked.
         served_by: names of the configured targets that serve a hash, as last known.
         dead: names of the other targets found dead since the last resync began.
+        unlisted: workspaces that targets name and that OpenRouter did not know when the
+            account was listed last.
         demand: an operator's request, or None.
         may_read_values: False where values must not be read (`status` and `plan`).
     """
@@ -218,6 +223,7 @@ class Snapshot:
     served_works: bool | None = None
     served_by: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     dead: frozenset[str] = frozenset()
+    unlisted: frozenset[str] = frozenset()
     demand: Demand | None = None
     may_read_values: bool = True
 
@@ -231,6 +237,25 @@ class Snapshot:
     def claim(self) -> Claim | None:
         """The change in progress, or None."""
         return self.ledger.ledger.pending if self.ledger.ledger else None
+
+    def workspaces(self) -> frozenset[str]:
+        """Return every workspace that the target's configuration and ledger name."""
+        found = {self.target.key.workspace_id}
+        book = self.ledger.ledger
+        if book is not None:
+            found |= {entry.workspace for entry in book.retiring}
+            found.add(book.served.workspace if book.served else None)
+            found.add(book.pending.workspace if book.pending else None)
+        return frozenset(each for each in found if each is not None)
+
+    def lists_all(self) -> bool:
+        """Tell whether a key of this target that the listing lacks does not exist.
+
+        It does not say so where it was begun before the ledger was read, nor where it leaves
+        out a workspace that the target names.
+        """
+        listing = self.listing
+        return listing is not None and listing.fresh and self.workspaces() <= listing.workspaces
 
     def claim_expires_at(self) -> datetime:
         """When the standing claim ends, by Vault's clock."""

@@ -7,10 +7,12 @@ ambiguity is an error, an absence is a value. Plaintext that was read stays in t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from rotator.core.asked import anchored
 from rotator.core.codec import Undecodable, decode_ledger
+from rotator.core.keys import IssuedKey
 from rotator.core.ledger import Ledger
 from rotator.core.reasons import Reason
 from rotator.core.served import has_moved
@@ -36,6 +38,9 @@ from rotator.engine.world import World, ledger_name
 from rotator.errors import Refused, ServiceError
 from rotator.ports import LedgerRecord, SecretVersion
 from rotator.secret import Secret, SecretFields
+
+_NO_SUCH_WORKSPACE = frozenset({400, 404})
+"""Statuses of a definite answer that a workspace is not there, or that its id is none."""
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ def observe(
         secret=SecretSeen(metadata.version, metadata.created_time, metadata.live),
         served_by=world.fleet.served_by(),
         dead=world.fleet.dead(),
+        unlisted=world.fleet.unlisted(),
         demand=anchored(demand, ledger.ledger),
         may_read_values=may_read_values,
     )
@@ -149,20 +155,36 @@ def satisfy(world: World, observation: Observation, needs: tuple[Need, ...]) -> 
 
 def _list(world: World, observation: Observation, workspaces: frozenset[str]) -> None:
     """Make a complete listing, begun now and so after the ledger was read."""
-    keys = world.issuer.list_keys(workspaces | workspaces_of(observation.snapshot))
-    listing = Listing({key.hash: key for key in keys}, fresh=True)
+    listing, unknown = list_keys(world, workspaces | observation.snapshot.workspaces())
+    for error in unknown.values():
+        raise error
     observation.snapshot = replace(observation.snapshot, listing=listing)
 
 
-def workspaces_of(snapshot: Snapshot) -> frozenset[str]:
-    """Return every workspace that a target's configuration and ledger name."""
-    found = {snapshot.target.key.workspace_id}
-    book = snapshot.ledger.ledger
-    if book is not None:
-        found |= {entry.workspace for entry in book.retiring}
-        found.add(book.served.workspace if book.served else None)
-        found.add(book.pending.workspace if book.pending else None)
-    return frozenset(each for each in found if each is not None)
+def list_keys(
+    world: World, workspaces: frozenset[str]
+) -> tuple[Listing, Mapping[str, ServiceError]]:
+    """List the default workspace and the given ones, beginning now.
+
+    Returns:
+        The listing, and by workspace the errors for those that it had to leave out because
+        OpenRouter says that there are none such.
+
+    Raises:
+        ServiceError: there is no listing, for any other reason.
+    """
+    found: dict[str, IssuedKey] = {}
+    unknown: dict[str, ServiceError] = {}
+    for workspace in (None, *sorted(workspaces)):
+        try:
+            keys = world.issuer.list_keys(workspace)
+        except Refused as error:
+            if workspace is None or error.status not in _NO_SUCH_WORKSPACE:
+                raise
+            unknown[workspace] = error
+            continue
+        found.update((key.hash, key) for key in keys)
+    return Listing(found, fresh=True, workspaces=workspaces - unknown.keys()), unknown
 
 
 def read_value(world: World, observation: Observation) -> None:
@@ -250,6 +272,7 @@ def renewed(world: World, observation: Observation, ledger: LedgerSeen) -> Obser
         served_works=None,
         served_by=world.fleet.served_by(),
         dead=world.fleet.dead(),
+        unlisted=world.fleet.unlisted(),
     )
     note_served(world, fresh)
     return Observation(fresh)

@@ -20,9 +20,9 @@ from rotator.engine.acting import append
 from rotator.engine.observe import (
     Observation,
     ledger_seen,
+    list_keys,
     observe,
     read_value,
-    workspaces_of,
 )
 from rotator.engine.reconcile import Report, cause_of, reconcile
 from rotator.engine.world import World, ledger_name
@@ -42,7 +42,8 @@ class ResyncReport:
 
     Attributes:
         reports: one for each target that could be observed.
-        failed: why there was no complete listing, or None.
+        failed: why there was no listing, or None. One that only lacks workspaces that
+            OpenRouter does not know is one.
         keys: how many keys were listed.
         foreign: how many of them are not ours.
         copied: how many bear our instance but another installation: a copied configuration.
@@ -136,24 +137,29 @@ def _with(world: World, observation: Observation, listing: Listing) -> Observati
         listing=listing,
         served_by=world.fleet.served_by(),
         dead=world.fleet.dead(),
+        unlisted=world.fleet.unlisted(),
     )
     return Observation(snapshot)
 
 
 def _list(world: World, seen: tuple[Observation, ...]) -> tuple[Listing | None, str | None]:
     """List every workspace of configuration, claims and ledgers; begun after their reading."""
-    workspaces: frozenset[str] = frozenset()
+    named: dict[str, list[str]] = {}
     for observation in seen:
-        workspaces |= workspaces_of(observation.snapshot)
+        for workspace in observation.snapshot.workspaces():
+            named.setdefault(workspace, []).append(observation.snapshot.target.name)
     try:
-        keys = world.issuer.list_keys(workspaces)
+        listing, unknown = list_keys(world, frozenset(named))
     except ServiceError as error:
         if isinstance(error, Unauthorised):
             world.fleet.refuse(str(error))
         log.error("resync: %s", error, extra={"reason": str(cause_of(error).reason)})
         return None, str(error)
     world.fleet.refuse(None)
-    return Listing({key.hash: key for key in keys}, fresh=True), None
+    world.fleet.leave_out(frozenset(unknown))
+    for workspace, why in unknown.items():
+        log.error("resync: %s (named by %s)", why, ", ".join(sorted(named[workspace])))
+    return listing, None
 
 
 def _dead(seen: tuple[Observation, ...], listing: Listing) -> frozenset[str]:
@@ -165,10 +171,11 @@ def _dead(seen: tuple[Observation, ...], listing: Listing) -> frozenset[str]:
         if book is None or book.served is None:
             continue
         key = listing.keys.get(book.served.hash)
+        gone = key is None and snapshot.workspaces() <= listing.workspaces
         disabled = key is not None and key.disabled and not book.served.disable_claimed
         expires = key.expires_at if key is not None else None
         expired = expires is not None and expires <= snapshot.vault_now
-        if key is None or disabled or expired:
+        if gone or disabled or expired:
             dead.add(snapshot.target.name)
     return frozenset(dead)
 

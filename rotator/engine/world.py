@@ -25,6 +25,7 @@ class Fleet:
         self._targets: dict[str, frozenset[str]] = {}
         self._index: Mapping[str, frozenset[str]] | None = None
         self._dead: set[str] = set()
+        self._unlisted: frozenset[str] = frozenset()
         self._refused: str | None = None
         self._reported: set[tuple[str, str, str | None]] = set()
         self._term = 0
@@ -149,6 +150,16 @@ class Fleet:
         """Count the dead afresh, beginning with those that a listing shows at once."""
         with self._lock:
             self._dead = set(dead)
+
+    def leave_out(self, workspaces: frozenset[str]) -> None:
+        """Note which workspaces, of those that targets name, the last listing had to leave out."""
+        with self._lock:
+            self._unlisted = workspaces
+
+    def unlisted(self) -> frozenset[str]:
+        """Return the workspaces that targets name and that the last listing left out."""
+        with self._lock:
+            return self._unlisted
 
     def refuse(self, why: str | None) -> None:
         """Stop all changes because our own credential is refused, or allow them again (None)."""

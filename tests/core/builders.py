@@ -189,9 +189,9 @@ def looks(*keys: IssuedKey, gone: tuple[str, ...] = ()) -> dict[str, Look]:
     return {**{key.hash: Look(key) for key in keys}, **{key_hash: Look(None) for key_hash in gone}}
 
 
-def listing(*keys: IssuedKey, fresh: bool = True) -> Listing:
-    """A complete listing."""
-    return Listing({key.hash: key for key in keys}, fresh=fresh)
+def listing(*keys: IssuedKey, fresh: bool = True, workspaces: tuple[str, ...] = ()) -> Listing:
+    """A listing of the default workspace and the given ones."""
+    return Listing({key.hash: key for key in keys}, fresh, frozenset(workspaces))
 
 
 def snapshot(book: Ledger | None = None, **changes: Any) -> Snapshot:

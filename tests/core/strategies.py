@@ -91,6 +91,7 @@ instants = st.sampled_from(
 )
 nonces = st.sampled_from((NONCE, OTHER_NONCE))
 workspaces = st.sampled_from((None, "work-1", "work-2"))
+some_workspaces = st.frozensets(st.sampled_from(("work-1", "work-2")))
 resets: st.SearchStrategy[LimitReset | None] = st.sampled_from((None, "daily", "monthly"))
 amounts = st.sampled_from((None, 0.0, 0.5, 50.0))
 spans = st.sampled_from((timedelta(), timedelta(seconds=1), MINUTE, HOUR, DAY, 7 * DAY))
@@ -210,6 +211,7 @@ def served_keys(draw: st.DrawFn) -> ServedKey:
         terms=draw(st.none() | terms),
         disable_claimed=draw(st.booleans()),
         delete_claimed=draw(st.booleans()),
+        compromised=draw(st.booleans()),
     )
 
 
@@ -387,7 +389,8 @@ def looks_at(draw: st.DrawFn) -> dict[str, Look]:
 def listings(draw: st.DrawFn) -> Listing:
     """A listing of some keys."""
     found = draw(st.lists(hashes, unique=True))
-    return Listing({each: draw(issued_keys(each)) for each in found}, fresh=draw(st.booleans()))
+    keys = {each: draw(issued_keys(each)) for each in found}
+    return Listing(keys, fresh=draw(st.booleans()), workspaces=draw(some_workspaces))
 
 
 @st.composite

@@ -54,7 +54,7 @@ def test_only_what_was_not_observed_is_asked_for(snapshot: Snapshot) -> None:
             case NeedLook(key):
                 assert key not in snapshot.looks
             case NeedListing():
-                assert snapshot.listing is None or not snapshot.listing.fresh
+                assert not snapshot.lists_all()
             case NeedProbe():
                 assert snapshot.served_works is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from rotator.core.plan import plan
 from rotator.core.reasons import Reason
 from rotator.core.recovery import VERSIONS_READ, retiring_from, served_again, served_from
 from rotator.core.retirement import Stage, standing
-from rotator.core.snapshot import LedgerSeen, Look, Snapshot
+from rotator.core.snapshot import Demand, LedgerSeen, Look, Snapshot
 from rotator.core.steps import (
     Enable,
     Fence,
@@ -129,6 +130,36 @@ def test_a_rotation_is_settled_only_by_a_listing_begun_after_the_expiry(found: o
 def test_the_listing_covers_the_workspace_that_the_claim_names() -> None:
     book = ledger(pending=claim(workspace="work-1"))
     assert plan(snapshot(book), NOW).needs == (NeedListing(frozenset({"work-1"})),)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pending": claim(workspace="work-1")},
+        {"served": served(workspace="work-1")},
+        {"retiring": (retiring(B, workspace="work-1"),)},
+    ],
+    ids=["claim", "served", "retiring"],
+)
+def test_a_listing_without_a_workspace_that_the_target_names_settles_no_rotation(
+    changes: dict[str, Any],
+) -> None:
+    book = replace(ROTATING, **changes)
+    observed = snapshot(book, secret=seen(3, A), listing=listing(issued(A)))
+    (need,) = plan(observed, NOW).needs
+    assert isinstance(need, NeedListing)
+    whole = replace(observed, listing=listing(issued(A), workspaces=("work-1", "work-2")))
+    assert plan(whole, NOW).needs == ()
+    assert plan(whole, NOW).steps
+
+
+def test_a_workspace_that_the_account_lacks_is_told_of_at_the_targets_that_name_it() -> None:
+    book = ledger(served=served(workspace="work-1"))
+    observed = snapshot(book, unlisted=frozenset({"work-1", "work-2"}))
+    (finding,) = plan(observed, NOW).findings
+    assert finding == Finding(Reason.WORKSPACE_UNKNOWN, "It is work-1.", attention=True)
+    assert plan(replace(observed, demand=Demand()), NOW).findings == ()
+    assert plan(replace(observed, unlisted=frozenset({"work-2"})), NOW).findings == ()
 
 
 def test_a_rotation_is_settled_only_once_the_secret_was_read() -> None:

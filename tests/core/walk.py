@@ -136,9 +136,13 @@ class World:
                 looks: Mapping[str, Look] = {**snapshot.looks, key: Look(self.keys.get(key))}
                 return replace(snapshot, looks=looks)
             case NeedListing():
-                return replace(snapshot, listing=Listing(dict(self.keys), fresh=True))
+                return replace(snapshot, listing=self._listing(snapshot))
             case NeedProbe():
                 return replace(snapshot, served_works=self.works(self.value))
+
+    def _listing(self, snapshot: Snapshot) -> Listing:
+        """Return a listing of every workspace that the target names."""
+        return Listing(dict(self.keys), fresh=True, workspaces=snapshot.workspaces())
 
     def works(self, key_hash: str | None) -> bool:
         """Whether OpenRouter accepts a key."""

@@ -425,7 +425,7 @@ def many_keys_in_the_account() -> None:
         FakeClock(),
         transport=httpx.MockTransport(account.handle),
     )
-    found = {each.hash for each in issuer.list_keys(frozenset())}
+    found = {each.hash for each in issuer.list_keys(None)}
     issuer.close()
     missed = {hash_of(number) for number in range(250)} - found
     if missed:
@@ -624,9 +624,9 @@ def promote_whatever_is_served(patch: Patch) -> None:
 def failed_listing_is_empty(patch: Patch) -> None:
     original = FakeIssuer.list_keys
 
-    def list_keys(self: FakeIssuer, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
+    def list_keys(self: FakeIssuer, workspace: str | None) -> tuple[IssuedKey, ...]:
         try:
-            return original(self, workspaces)
+            return original(self, workspace)
         except Transient:
             return ()
 

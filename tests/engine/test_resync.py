@@ -20,8 +20,8 @@ from rotator.core.target import KeySettings, Target
 from rotator.engine import reconcile
 from rotator.engine.observe import observe
 from rotator.engine.reconcile import Report
-from rotator.engine.resync import resync
-from tests.engine.lab import PATH, Lab, target
+from rotator.engine.resync import ResyncReport, resync
+from tests.engine.lab import INSTALLATION, PATH, Lab, target
 from tests.engine.promises import FIELD
 from tests.fakes.faults import Kind, nth
 
@@ -264,3 +264,115 @@ def test_a_target_let_go_of_which_nothing_can_be_told_holds_up_no_other(trouble:
         lab.faults.choose = nth("vault.read_ledger", 2, Kind.ERROR)
     reports = resync(lab.world, lab.targets).reports
     assert [each.target for each in reports] == ["app", "two"]
+
+
+WORKSPACE = "7b3b1c9e-4c2f-4a5e-9a53-0d7d5a1f9f10"
+APART = KeySettings(limit=50.0, limit_reset="daily", workspace_id=WORKSPACE)
+
+
+def _apart(*, known: bool) -> Lab:
+    """A target in the default workspace, and one whose workspace OpenRouter may not know (yet)."""
+    lab = Lab()
+    lab.account.workspaces = {WORKSPACE} if known else set()
+    lab.vault.put("secret/two", {"OTHER": "stays"})
+    lab.run()
+    lab.targets = (target(), target("two", path="secret/two", key=APART))
+    lab.process.boot()
+    return lab
+
+
+def _of(report: ResyncReport, name: str) -> Report:
+    return next(each for each in report.reports if each.target == name)
+
+
+def test_a_workspace_that_openrouter_does_not_know_leaves_the_other_targets_looked_after(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab = _apart(known=False)
+    dead = lab.served_hash() or ""
+    lab.excused.add(dead)
+    del lab.account.keys[dead]
+    stray = lab.account.make(NewKey(str(Marker("test", INSTALLATION, "app", "0" * 16)))).key.hash
+    lab.account.use(stray)
+    report = resync(lab.world, lab.targets)
+    assert report.failed is None
+    assert lab.account.accepts(lab.served_hash() or ""), "the dead key was noticed"
+    lab.live(timedelta(hours=6))
+    assert stray not in lab.account.keys, "the orphan was removed"
+    app, two = (_of(report, each) for each in ("app", "two"))
+    assert app.plan is not None
+    assert app.plan.findings == ()
+    assert two.failure is not None
+    assert two.failure.reason is Reason.MINT_REFUSED
+    assert f"list keys of workspace {WORKSPACE}" in caplog.text
+    assert "named by two" in caplog.text
+
+
+def test_a_target_is_told_of_its_unknown_workspace_until_the_workspace_is_known() -> None:
+    lab = _apart(known=True)
+    lab.run(full=True)
+    served = lab.served_hash("secret/two") or ""
+    lab.account.workspaces = set()
+    for _ in range(2):
+        lab.run(full=True)
+        two = _of(resync(lab.world, lab.targets), "two")
+        again = reconcile.reconcile(lab.world, lab.targets[1])
+        for report in (two, again):
+            assert report.plan is not None
+            assert report.failure is None, "its key is served and works"
+            (finding,) = report.plan.findings
+            assert (finding.reason, finding.attention) == (Reason.WORKSPACE_UNKNOWN, True)
+            assert WORKSPACE in finding.detail
+    (event,) = lab.trail.events("target.attention")
+    assert (event.target, event.reason) == ("two", Reason.WORKSPACE_UNKNOWN)
+    lab.account.workspaces = {WORKSPACE}
+    two = _of(resync(lab.world, lab.targets), "two")
+    assert two.plan is not None
+    assert two.plan.findings == ()
+    assert lab.account.accepts(served)
+    assert lab.served_hash("secret/two") == served
+
+
+def test_a_key_of_a_workspace_that_is_not_listed_does_not_count_as_dead() -> None:
+    lab = _apart(known=True)
+    lab.run(full=True)
+    lab.account.workspaces = set()
+    found: list[frozenset[str]] = []
+
+    def spread(work: Callable[[Target], Report], targets: Iterable[Target]) -> Iterable[Report]:
+        found.append(lab.world.fleet.dead())
+        return [work(each) for each in targets]
+
+    resync(lab.world, lab.targets, spread=spread)
+    assert set(found) == {frozenset()}
+
+
+def test_a_claim_is_not_settled_by_a_listing_that_lacks_its_workspace() -> None:
+    lab = _apart(known=True)
+    lab.faults.choose = nth("openrouter.create", 1, Kind.DIE_AFTER)
+    lab.run(full=True)
+    lab.faults.choose = lambda *_: None
+    made = next(each for each in lab.account.keys.values() if each.workspace_id == WORKSPACE)
+    lab.clock.advance(timedelta(minutes=10))
+    lab.account.workspaces = set()
+    two = _of(resync(lab.world, lab.targets), "two")
+    assert two.failure is not None
+    assert two.failure.reason is Reason.REFUSED
+    assert WORKSPACE in two.failure.detail
+    book = lab.ledger("two")
+    assert book is not None
+    assert book.pending is not None, "whether a key was made is open"
+    lab.account.workspaces = {WORKSPACE}
+    lab.clock.advance(timedelta(minutes=10))
+    lab.live(timedelta(hours=6))
+    assert made.hash not in lab.account.keys
+    assert lab.account.accepts(lab.served_hash("secret/two") or "")
+
+
+@pytest.mark.parametrize("kind", [Kind.ERROR, Kind.FORBIDDEN, Kind.UNAUTHORISED])
+def test_a_listing_of_one_workspace_that_fails_for_another_reason_is_none(kind: Kind) -> None:
+    lab = _apart(known=True)
+    lab.faults.choose = nth("openrouter.list", 2, kind)
+    report = resync(lab.world, lab.targets)
+    assert lab.faults.hit == [("openrouter.list", kind)]
+    assert report.failed is not None

@@ -47,6 +47,8 @@ class FakeAccount:
 
     def make(self, new: NewKey) -> MintedKey:
         """Create a key."""
+        if not self.has(new.workspace_id):
+            raise Refused("openrouter", "create key", "no such workspace", status=400)
         self.on_make(new)
         self.minted += 1
         plaintext = f"sk-or-v1-{self.minted:064x}"
@@ -92,12 +94,16 @@ class FakeAccount:
         usage = (self.keys[key_hash].usage or 0.0) + spent
         return self.change(key_hash, last_used_at=self.now(), usage=usage)
 
-    def listed(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
-        """Return the keys of the default workspace and the given ones."""
-        if self.workspaces is not None and workspaces - self.workspaces:
-            raise Refused("openrouter", "list keys", "no such workspace", status=404)
-        wanted = {None, *workspaces}
-        return tuple(key for key in self.keys.values() if key.workspace_id in wanted)
+    def has(self, workspace: str | None) -> bool:
+        """Tell whether there is such a workspace; None is the default one."""
+        return workspace is None or self.workspaces is None or workspace in self.workspaces
+
+    def listed(self, workspace: str | None) -> tuple[IssuedKey, ...]:
+        """Return the keys of one workspace."""
+        if not self.has(workspace):
+            operation = f"list keys of workspace {workspace}"
+            raise Refused("openrouter", operation, "no such workspace", status=404)
+        return tuple(key for key in self.keys.values() if key.workspace_id == workspace)
 
     def accepts(self, key_hash: str) -> bool:
         """Tell whether a call with that key would be let in."""
@@ -117,8 +123,8 @@ class FakeIssuer:
     def create(self, new: NewKey) -> MintedKey:
         return self._call("create", lambda: self.account.make(new), acts=True)
 
-    def list_keys(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
-        return self._call("list", lambda: self.account.listed(workspaces))
+    def list_keys(self, workspace: str | None) -> tuple[IssuedKey, ...]:
+        return self._call("list", lambda: self.account.listed(workspace))
 
     def get(self, key_hash: str) -> IssuedKey | None:
         return self._call("get", lambda: self.account.keys.get(key_hash))

@@ -266,13 +266,11 @@ class SimulatedIssuer(FakeIssuer):
         self._sim = sim
         self._shown = faults
 
-    def list_keys(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
-        return self._call("list", lambda: self._listed(workspaces))
+    def list_keys(self, workspace: str | None) -> tuple[IssuedKey, ...]:
+        return self._call("list", lambda: self._listed(workspace))
 
-    def _listed(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
-        keys = self._keys()
-        wanted = {None, *workspaces}
-        return tuple(each for each in keys.values() if each.workspace_id in wanted)
+    def _listed(self, workspace: str | None) -> tuple[IssuedKey, ...]:
+        return tuple(each for each in self._keys().values() if each.workspace_id == workspace)
 
     def get(self, key_hash: str) -> IssuedKey | None:
         return self._call("get", lambda: self._keys().get(key_hash))

@@ -14,6 +14,7 @@ import stamina.instrumentation
 from rotator.adapters.openrouter import failures, listing
 from rotator.adapters.openrouter.failures import SERVICE, Context
 from rotator.adapters.openrouter.reading import KeyReader, creation_body, is_hash, success
+from rotator.adapters.openrouter.text import clean
 from rotator.adapters.openrouter.wire import (
     PAGE,
     Call,
@@ -123,21 +124,18 @@ class OpenRouterIssuer:
         context = replace(self._context(operation, credential), makes_key=True)
         return failures.create_failure(answer, context)
 
-    def list_keys(self, workspaces: frozenset[str]) -> tuple[IssuedKey, ...]:
-        """Return all keys of the default workspace and the given ones, each once.
+    def list_keys(self, workspace: str | None) -> tuple[IssuedKey, ...]:
+        """Return all keys of one workspace, each once; None is the default workspace.
 
         See `rotator.ports.KeyIssuer.list_keys`, and `listing` for how the pages are joined.
         """
-        found: dict[str, IssuedKey] = {}
-        for workspace in (None, *sorted(workspaces)):
-            keys = listing.gather(partial(self._page, workspace))
-            if isinstance(keys, listing.NoListing):
-                raise Transient(SERVICE, "list keys", keys.why)
-            found.update(keys)
-        return tuple(found.values())
+        operation = f"list keys of workspace {clean(workspace)}" if workspace else "list keys"
+        keys = listing.gather(partial(self._page, operation, workspace))
+        if isinstance(keys, listing.NoListing):
+            raise Transient(SERVICE, operation, keys.why)
+        return tuple(keys.values())
 
-    def _page(self, workspace: str | None, offset: int) -> listing.Page:
-        operation = "list keys"
+    def _page(self, operation: str, workspace: str | None, offset: int) -> listing.Page:
         query = {"include_disabled": "true", "include_expired": "true", "offset": str(offset)}
         if workspace is not None:
             query["workspace_id"] = workspace

@@ -20,7 +20,6 @@ from tests.adapters.openrouter.conftest import IssuerFor, shown
 from tests.adapters.openrouter.raw_server import RawServer, answer, cut, error, page
 
 BASE = "https://openrouter.invalid/api/v1"
-NO_WORKSPACES: frozenset[str] = frozenset()
 
 
 def hash_of(number: int) -> str:
@@ -49,11 +48,9 @@ class Account:
         return [int(query["offset"]) for query in self.asked]
 
 
-def listed(
-    issuer_for: IssuerFor, account: Account, workspaces: frozenset[str] = NO_WORKSPACES
-) -> set[str]:
+def listed(issuer_for: IssuerFor, account: Account, workspace: str | None = None) -> set[str]:
     issuer = issuer_for(BASE, transport=httpx.MockTransport(account.handle))
-    keys = issuer.list_keys(workspaces)
+    keys = issuer.list_keys(workspace)
     hashes = {key.hash for key in keys}
     assert len(hashes) == len(keys), "each key once"
     return hashes
@@ -77,10 +74,10 @@ def test_disabled_and_expired_keys_are_asked_for(issuer_for: IssuerFor) -> None:
     assert account.asked == [{"include_disabled": "true", "include_expired": "true", "offset": "0"}]
 
 
-def test_every_workspace_is_walked_and_the_default_one_first(issuer_for: IssuerFor) -> None:
-    account = Account({"": [1, 2], "a": [3], "b": [1, 4]})
-    assert listed(issuer_for, account, frozenset({"b", "a"})) == set(map(hash_of, [1, 2, 3, 4]))
-    assert [query.get("workspace_id") for query in account.asked] == [None, "a", "b"]
+def test_every_page_is_of_the_workspace_that_is_asked_for(issuer_for: IssuerFor) -> None:
+    account = Account({"": [1000], "a": list(range(250))})
+    assert listed(issuer_for, account, "a") == set(map(hash_of, range(250)))
+    assert [query.get("workspace_id") for query in account.asked] == ["a", "a", "a"]
 
 
 def test_keys_made_meanwhile_hide_none(issuer_for: IssuerFor) -> None:
@@ -123,7 +120,7 @@ def test_a_server_that_ignores_the_offset_is_no_listing(issuer_for: IssuerFor) -
     data = [shown(hash_of(number)) for number in range(100)]
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": data}))
     with pytest.raises(Transient, match="repeat"):
-        issuer_for(BASE, transport=transport).list_keys(NO_WORKSPACES)
+        issuer_for(BASE, transport=transport).list_keys(None)
 
 
 def test_pages_that_never_end_are_no_listing() -> None:
@@ -173,16 +170,17 @@ def test_a_listing_that_is_not_understood_is_none(
     reply, kind = NO_LISTING[case]
     server.will(reply)
     with pytest.raises(ServiceError) as caught:
-        issuer.list_keys(NO_WORKSPACES)
+        issuer.list_keys(None)
     assert type(caught.value) is kind
 
 
-def test_a_second_workspace_that_fails_makes_the_whole_listing_fail(
-    server: RawServer, issuer: OpenRouterIssuer
+@pytest.mark.parametrize("reply", [error(404, "Workspace not found"), answer(200, {})])
+def test_a_listing_that_fails_names_its_workspace(
+    server: RawServer, issuer: OpenRouterIssuer, reply: Reply
 ) -> None:
-    server.will(answer(200, GOOD), error(404, "Workspace not found"))
-    with pytest.raises(Refused):
-        issuer.list_keys(frozenset({"w"}))
+    server.will(reply)
+    with pytest.raises(ServiceError, match="openrouter: list keys of workspace w: HTTP"):
+        issuer.list_keys("w")
 
 
 @given(data=st.data())
