@@ -56,6 +56,20 @@ def key_served_twice(snapshot: Snapshot, now: datetime) -> Finding | None:
     return Finding(Reason.SERVED_TWICE, f"Also: {names}.", book.served.hash, attention=True)
 
 
+def put_back_compromised(key: str) -> Finding:
+    """Return what a person should see of a key that was called compromised and put back."""
+    return Finding(Reason.PUT_BACK_COMPROMISED, "", key, attention=True)
+
+
+def key_is_compromised(snapshot: Snapshot, now: datetime) -> Finding | None:
+    """The served key had been called compromised before somebody put it back."""
+    del now
+    book = snapshot.ledger.ledger
+    if book is None or book.served is None or not book.served.compromised:
+        return None
+    return put_back_compromised(book.served.hash)
+
+
 def target_is_held(snapshot: Snapshot, now: datetime) -> Finding | None:
     """An operator holds the target, or something keeps writing its field."""
     del now

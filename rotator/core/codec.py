@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from rotator.core.durations import LONGEST
 from rotator.core.instants import is_believable
-from rotator.core.ledger import SCHEMA, ClaimKind, Ledger
+from rotator.core.ledger import SCHEMA, ClaimKind, Ledger, ServedKey
 
 T = TypeVar("T")
 
@@ -31,8 +31,11 @@ _ABOUT = {
 }
 """What a claim of each kind cannot be settled without."""
 
-_ADDED: Mapping[str, Any] = {"request": None, "answers": [], "deleted": []}
-"""Fields of a ledger that came later: a document without them is one that has none."""
+_ADDED: Mapping[type, Mapping[str, Any]] = {
+    Ledger: {"request": None, "answers": [], "deleted": []},
+    ServedKey: {"compromised": False},
+}
+"""Fields that came later: a document without them is one that has none of that."""
 
 _MOST = 2**53
 """The largest whole number that every reader of JSON takes for the same."""
@@ -68,7 +71,7 @@ def decode_ledger(document: Mapping[str, Any]) -> Ledger:
         Undecodable: it is of a newer schema, or not understood whole.
     """
     _check_schema(document, SCHEMA)
-    ledger = _decoder(Ledger, "ledger")({**_ADDED, **document})
+    ledger = _decoder(Ledger, "ledger")(document)
     assert isinstance(ledger, Ledger)
     claim = ledger.pending
     if claim is not None and getattr(claim, _ABOUT[claim.kind]) is None:
@@ -179,11 +182,12 @@ def _many(decode: Decoder, place: str) -> Decoder:
 def _object(kind: Any, place: str) -> Decoder:
     """Decode a JSON object as a dataclass with exactly its fields."""
     decoders = {name: _decoder(inner, f"{place}.{name}") for name, inner in _hints(kind).items()}
-    names = decoders.keys()
+    names, added = decoders.keys(), _ADDED.get(kind, {})
 
     def decoded(value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise _odd(place)
+        value = {**added, **value}
         if names != value.keys():
             odd = sorted(names ^ value.keys())
             raise Undecodable(f"{place} lacks or adds: {', '.join(map(str, odd))[:200]}")

@@ -38,7 +38,7 @@ class Edit(Protocol):
 
 
 def retire(served: ServedKey, secret: SecretRef, *, since: datetime, why: Reason) -> RetiringKey:
-    """Return the retiring entry that a served key becomes, with its full grace ahead of it."""
+    """Return the retiring entry that a served key becomes, with what is known of it."""
     return RetiringKey(
         hash=served.hash,
         value_sha256=served.value_sha256,
@@ -47,7 +47,7 @@ def retire(served: ServedKey, secret: SecretRef, *, since: datetime, why: Reason
         minted_at=served.minted_at,
         secret=secret,
         since=since,
-        why=why,
+        why=Reason.COMPROMISED if served.compromised else why,
         disable_claimed=served.disable_claimed,
         delete_claimed=served.delete_claimed,
         terms=served.terms,

@@ -110,6 +110,7 @@ class ServedKey:
         terms: what it was made with, None where unknown.
         disable_claimed: whether a disable was ever claimed for it.
         delete_claimed: whether a delete was ever claimed for it.
+        compromised: whether it had been called that before its value was put back.
     """
 
     hash: str
@@ -126,6 +127,7 @@ class ServedKey:
     terms: KeyTerms | None = None
     disable_claimed: bool = False
     delete_claimed: bool = False
+    compromised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

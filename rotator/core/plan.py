@@ -27,6 +27,7 @@ from rotator.core.checks import (
     ROTATION_STOPS,
     claimed_by_another,
     first_of,
+    key_is_compromised,
     key_served_twice,
     ledger_cannot_be_used,
     target_is_held,
@@ -224,7 +225,7 @@ def _overridden(snapshot: Snapshot, left_alone: Plan) -> bool:
 
 def _standing_findings(snapshot: Snapshot, now: datetime) -> tuple[Finding, ...]:
     """Return what a person should see of a target that is not due."""
-    checks = (value_is_foreign, key_served_twice, target_is_held)
+    checks = (value_is_foreign, key_served_twice, key_is_compromised, target_is_held)
     found = (check(snapshot, now) for check in checks)
     return tuple(each for each in found if each is not None)
 

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     GONE = "gone"
     DISABLED = "disabled"
+    PUT_BACK_COMPROMISED = "put_back_compromised"
     OVERWRITE_FOREIGN = "overwrite_foreign"
     # Why a key is retiring.
     SUPERSEDED = "superseded"
@@ -115,6 +116,7 @@ MEANING: dict[Reason, str] = {
     Reason.EXPIRED: "The served key has expired at OpenRouter.",
     Reason.GONE: "The served key no longer exists at OpenRouter.",
     Reason.DISABLED: "The served key was disabled, and the policy says to replace it then.",
+    Reason.PUT_BACK_COMPROMISED: "A key that was called compromised was put back; it is replaced.",
     Reason.OVERWRITE_FOREIGN: "An operator allowed the foreign value to be overwritten.",
     Reason.SUPERSEDED: "A newer key has taken its place.",
     Reason.PUT_ASIDE: "An older key was put back in its place.",

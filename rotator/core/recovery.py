@@ -302,6 +302,7 @@ def _recover_rollback(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     settle = Settle(claim, (("claim", True), ("publish", back), ("promote", False)), claim.key)
     if entry is not None and back:
         served = as_of(snapshot.book, served_again(snapshot, entry, now))
+        served = replace(served, compromised=False)  # an operator named it, and meant it
         return _settled(settle, Record(edits.Promote(served, Reason.PUT_ASIDE)))
     steps: tuple[Step, ...] = (Record(edits.DropClaim()),)
     if entry is not None:
@@ -315,7 +316,7 @@ def served_again(snapshot: Snapshot, entry: RetiringKey, now: datetime) -> Serve
     """Return the record of a retiring key that the current version serves once more.
 
     Its schedule starts afresh, else the next heartbeat would rotate it away. That a
-    disable or delete was claimed for it stays with it.
+    disable or delete was claimed for it stays with it, and that it was called compromised.
     """
     return ServedKey(
         hash=entry.hash,
@@ -332,6 +333,7 @@ def served_again(snapshot: Snapshot, entry: RetiringKey, now: datetime) -> Serve
         terms=entry.terms,
         disable_claimed=entry.disable_claimed,
         delete_claimed=entry.delete_claimed,
+        compromised=entry.why is Reason.COMPROMISED,
     )
 
 
@@ -361,7 +363,8 @@ def _recover_removal(snapshot: Snapshot, claim: Claim, now: datetime) -> Plan:
     if entry is not None and served:
         again = as_of(snapshot.book, served_again(snapshot, entry, now))
         promote = Record(edits.Promote(again, Reason.PUT_ASIDE))
-        heal = (Enable(claim.key),) if look.key is not None and look.key.disabled else ()
+        off = look.key is not None and look.key.disabled
+        heal = (Enable(claim.key),) if off and not again.compromised else ()
         return Plan(Reason.DISABLED_BY_US, (settle, *heal, promote), urgent=bool(heal))
     if disabling and look.key is not None and look.key.disabled:
         return _settled(settle, Record(edits.KeyDisabled(claim.key, snapshot.late_now(now))))

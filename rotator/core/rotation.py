@@ -66,6 +66,8 @@ def due(snapshot: Snapshot, now: datetime) -> Due | None:
     served = book.served
     if served is None:
         return Due(now, Reason.FIRST_KEY)
+    if served.compromised:
+        return Due(now, Reason.PUT_BACK_COMPROMISED)
     policy = snapshot.target.policy
     scheduled = rotation_due_at(
         policy,

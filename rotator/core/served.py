@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rotator.core import hand_edits
-from rotator.core.checks import too_many_dead
+from rotator.core.checks import put_back_compromised, too_many_dead
 from rotator.core.keys import IssuedKey
 from rotator.core.ledger import (
     ForeignValue,
@@ -213,7 +213,8 @@ def _put_back(snapshot: Snapshot, now: datetime, served: ServedKey) -> Plan:
         PutBack(served.hash, now),
         hold,
     )
-    return Plan(Reason.PUT_BACK, (Record(edit),))
+    found = (put_back_compromised(served.hash),) if served.compromised else ()
+    return Plan(Reason.PUT_BACK, (Record(edit),), findings=found)
 
 
 def _adopt(snapshot: Snapshot, now: datetime, key: IssuedKey) -> Plan:
@@ -229,7 +230,10 @@ def _adopt(snapshot: Snapshot, now: datetime, key: IssuedKey) -> Plan:
 
 
 def heal_disabled(snapshot: Snapshot, now: datetime) -> Plan | None:
-    """Plan to enable a served key that this program had disabled; this needs no claim."""
+    """Plan to enable a served key that this program had disabled; this needs no claim.
+
+    Not one that was called compromised: it is replaced, and works no more until then.
+    """
     del now
     book = snapshot.ledger.ledger
     if book is None or book.served is None or not snapshot.target.configured:
@@ -237,13 +241,13 @@ def heal_disabled(snapshot: Snapshot, now: datetime) -> Plan | None:
     look = snapshot.look(book.served.hash)
     disabled = look is not None and look.key is not None and look.key.disabled
     unmoved = snapshot.secret.live and not snapshot.version_moved()
-    if not disabled or not book.served.disable_claimed or not unmoved:
+    if not disabled or not book.served.disable_claimed or not unmoved or book.served.compromised:
         return None
     return Plan(Reason.DISABLED_BY_US, (Enable(book.served.hash),), urgent=True)
 
 
 def dead_key(snapshot: Snapshot, now: datetime) -> tuple[Reason | None, Plan | None]:
-    """Tell whether the served key is dead.
+    """Tell whether the served key is dead, or as good as that: called compromised, and put back.
 
     Returns:
         The reason for which it must be replaced at once, or None; and a plan where
@@ -259,6 +263,8 @@ def dead_key(snapshot: Snapshot, now: datetime) -> tuple[Reason | None, Plan | N
         threatened = served.disable_claimed or served.delete_claimed
         asks = (NeedLook(served.hash),) if threatened or snapshot.listing is not None else ()
         return None, Plan(Reason.GONE, needs=asks) if asks else None
+    if served.compromised and look.key is not None:
+        return Reason.PUT_BACK_COMPROMISED, None
     reason = _cause_of_death(look.key, snapshot.safe_now(now))
     if reason is None:
         return None, None

@@ -217,6 +217,8 @@ def _safe(snapshot: Snapshot, now: datetime) -> str:
         return "The foreign value stays as it is."
     if book.served is None:
         return "No key is served yet, so consumers wait for the first one."
+    if book.served.compromised:
+        return "The served key was called compromised: it is not enabled, but replaced."
     look, ends = snapshot.look(book.served.hash), book.served.expires_at
     if ends is not None and ends <= snapshot.late_now(now):
         return (

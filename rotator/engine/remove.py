@@ -60,6 +60,8 @@ def look_again_if_stale(hand: Hand, step: Disable | Delete) -> None:
 def disable(hand: Hand, step: Disable) -> None:
     """Disable a key that a fresh read shows unserved; if it is served after all, enable it.
 
+    One that was called compromised stays off: it is replaced, wherever its value went.
+
     Raises:
         StepFailed: the secret changed, or serves the key, or OpenRouter refused (the
             claim ends); or the answer was lost (the claim stands until it expires).
@@ -83,7 +85,8 @@ def disable(hand: Hand, step: Disable) -> None:
     # A quarantine that began with Vault's whole second would be cut short by a part of one.
     hand.disabled_by = read.vault_time + VAULT_SECOND
     if _serves(hand, step, read) or _served_where_configured(hand, step, read):
-        enable(hand, step.key)
+        if not _is_compromised(hand, step.key):
+            enable(hand, step.key)
         raise StepFailed(Reason.STILL_SERVED, ending=edits.DropClaim(), quiet=True)
 
 
@@ -207,6 +210,12 @@ def _is_value_of(hand: Hand, step: Disable | Delete, text: Secret | None) -> boo
     if entry is None or text is None:
         return False
     return text.sha256() in {step.key, entry.value_sha256}
+
+
+def _is_compromised(hand: Hand, key: str) -> bool:
+    """Tell whether an operator called a retiring key compromised."""
+    entry = hand.snapshot.book.entry(key)
+    return entry is not None and entry.why is Reason.COMPROMISED
 
 
 def fence(hand: Hand, step: Fence) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -152,6 +153,14 @@ def test_a_missing_field_is_refused() -> None:
     del document["served"]["due_from"]
     with pytest.raises(Undecodable, match=r"ledger\.served lacks or adds: due_from"):
         decode_ledger(document)
+
+
+def test_what_came_later_may_be_missing() -> None:
+    document = encode_ledger(FULL)
+    for later in ("request", "answers", "deleted"):
+        del document[later]
+    del document["served"]["compromised"]
+    assert decode_ledger(document) == replace(FULL, deleted=())
 
 
 def test_a_newer_schema_says_so_even_where_the_rest_is_not_understood() -> None:

@@ -363,6 +363,11 @@ def test_a_served_key_keeps_its_claims_terms_and_expiry_into_retirement() -> Non
     assert (entry.minted_by_us, entry.minted_at, entry.looked_at) == (False, WRITTEN, None)
 
 
+def test_a_served_key_that_was_called_compromised_retires_as_that_again() -> None:
+    entry = edits.retire(served(compromised=True), PATH, since=NOW, why=Reason.SUPERSEDED)
+    assert entry.why is Reason.COMPROMISED
+
+
 def test_a_value_seen_twice_gives_no_second_grace() -> None:
     edit = hand_edits.ValueSeen(served(), None, Reason.VALUE_MOVED, NOW, frozenset({B}))
     book = edit.apply(ledger(retiring=(retiring(B, since=NOW - timedelta(days=9)),)))

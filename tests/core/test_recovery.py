@@ -685,6 +685,31 @@ def test_a_claimed_removal_whose_key_is_served_enables_it_and_it_is_the_served_o
     assert now_served.delete_claimed == (kind is ClaimKind.DELETE)
 
 
+@REMOVALS
+def test_a_claimed_removal_whose_key_was_called_compromised_does_not_enable_it(
+    kind: ClaimKind,
+) -> None:
+    entry = retiring(why=Reason.COMPROMISED, disable_claimed=True)
+    observed = snapshot(
+        ledger(pending=claim(kind), retiring=(entry,)),
+        secret=seen(4, B),
+        looks=looks(issued(B, disabled=True)),
+    )
+    chosen = plan(observed, NOW)
+    assert kinds(chosen) == ["Settle", "Record"]
+    now_served = after(observed, chosen).served
+    assert now_served is not None
+    assert (now_served.hash, now_served.compromised) == (B, True)
+
+
+def test_a_claimed_rollback_to_a_compromised_key_was_meant_and_is_not_undone() -> None:
+    book = ledger(pending=claim(ClaimKind.ROLLBACK), retiring=(retiring(why=Reason.COMPROMISED),))
+    observed = snapshot(book, secret=seen(4, B))
+    now_served = after(observed, plan(observed, NOW)).served
+    assert now_served is not None
+    assert (now_served.hash, now_served.compromised) == (B, False)
+
+
 def test_a_claimed_disable_that_is_found_done_is_recorded() -> None:
     observed = pending(ClaimKind.DISABLE, secret=seen(3, A), looks=looks(issued(B, disabled=True)))
     chosen = plan(observed, NOW)

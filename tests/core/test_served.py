@@ -13,6 +13,7 @@ from rotator.core.plan import plan
 from rotator.core.reasons import Reason
 from rotator.core.request import Before
 from rotator.core.retirement import Stage, standing
+from rotator.core.rotation import Due, due
 from rotator.core.snapshot import Demand, LedgerSeen, SecretSeen, Snapshot
 from rotator.core.steps import (
     CreateLedger,
@@ -359,6 +360,35 @@ def test_a_disabled_key_put_back_by_hand_is_enabled_at_once() -> None:
         Reason.DISABLED_BY_US,
         True,
     )
+
+
+@pytest.mark.parametrize("off", [True, False], ids=["disabled", "not yet"])
+def test_a_compromised_key_put_back_by_hand_is_replaced_at_once_and_not_enabled(off: bool) -> None:
+    entry = retiring(B, why=Reason.COMPROMISED, disable_claimed=True)
+    observed = snapshot(ledger(retiring=(entry,)), secret=seen(4, B))
+    told = Finding(Reason.PUT_BACK_COMPROMISED, "", B, attention=True)
+    assert plan(observed, NOW).findings == (told,)
+    book = after(observed, plan(observed, NOW))
+    again = snapshot(book, secret=seen(4, B), looks=looks(issued(B, disabled=off)))
+    chosen = plan(again, NOW)
+    assert (chosen.reason, chosen.urgent) == (Reason.PUT_BACK_COMPROMISED, True)
+    assert kinds(chosen)[:2] == ["MakeClaim", "Mint"]
+    assert due(again, NOW) == Due(NOW, Reason.PUT_BACK_COMPROMISED)
+
+
+def test_a_compromised_key_put_back_waits_for_the_release_of_a_hold_and_is_reported() -> None:
+    book = ledger(served=served(compromised=True, disable_claimed=True), hold=HELD)
+    observed = snapshot(book, secret=seen(3, A), looks=looks(issued(disabled=True)))
+    chosen = plan(observed, NOW)
+    assert (chosen.reason, chosen.steps) == (Reason.HELD, ())
+    assert Finding(Reason.PUT_BACK_COMPROMISED, "", A, attention=True) in chosen.findings
+
+
+def test_a_compromised_key_that_another_account_lacks_is_not_replaced_there() -> None:
+    book = ledger(served=served(compromised=True))
+    observed = snapshot(book, secret=seen(3, A), looks=looks(gone=(A,)))
+    assert plan(observed, NOW).needs == (NeedProbe(),)
+    assert plan(replace(observed, served_works=True), NOW).reason is Reason.WRONG_ACCOUNT
 
 
 def test_a_late_delete_of_a_key_that_was_pasted_back_is_met_by_a_new_mint() -> None:

@@ -166,6 +166,10 @@ def test_a_change_in_progress_is_shown_with_its_end() -> None:
             "No key is served yet, so consumers wait for the first one.",
         ),
         (
+            snapshot(ledger(served=served(compromised=True)), looks=looks(issued())),
+            "The served key was called compromised: it is not enabled, but replaced.",
+        ),
+        (
             snapshot(ledger(served=served(expires_at=NOW))),
             f"The served key expired at {moment(NOW)}: consumers are refused until it is replaced.",
         ),

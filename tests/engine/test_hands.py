@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from rotator.core.keys import NewKey
 from rotator.core.reasons import Reason
-from rotator.core.snapshot import Demand
+from rotator.core.snapshot import Demand, Rollback
 from rotator.core.target import KeySettings, OnDisabled, SecretRef
 from rotator.engine import operate
+from rotator.events import KeyEnable, TargetAttention
 from tests.engine.lab import PATH, POLICY, Lab, target
 from tests.engine.promises import FIELD
 
@@ -61,6 +62,72 @@ def test_an_old_value_pasted_back_in_quarantine_is_enabled_at_once() -> None:
     lab.excused.clear()
     lab.live(timedelta(hours=9))
     lab.check_at_rest()
+
+
+def _compromised(lab: Lab) -> tuple[str, str]:
+    """The value and the hash of a key that was called compromised, and is disabled for that."""
+    lab.run()
+    old, old_hash = _value(lab), lab.served_hash()
+    assert old_hash is not None
+    lab.clock.advance(timedelta(minutes=10))
+    lab.excused.add(old_hash)
+    lab.run(demand=Demand(compromised=True))
+    assert lab.account.keys[old_hash].disabled
+    return old, old_hash
+
+
+def _enabled(lab: Lab) -> list[str | None]:
+    """The hashes of the keys that were enabled, as the trail tells."""
+    return [each.key_hash for each in lab.trail.events(KeyEnable.name)]
+
+
+def test_a_compromised_key_pasted_back_is_replaced_at_once_and_never_enabled() -> None:
+    lab = Lab()
+    old, old_hash = _compromised(lab)
+    second = lab.served_hash()
+    _paste(lab, old)
+    lab.run(full=True)
+    book = lab.ledger()
+    assert book is not None
+    assert book.served is not None
+    assert book.served.hash == lab.served_hash() not in (old_hash, second)
+    assert {each.hash: each.why for each in book.retiring} == {
+        old_hash: Reason.COMPROMISED,
+        second: Reason.PUT_ASIDE,
+    }
+    told = [each.reason for each in lab.trail.events(TargetAttention.name)]
+    assert told == [Reason.PUT_BACK_COMPROMISED]
+    lab.live(timedelta(hours=9))
+    assert _enabled(lab) == []
+    lab.check_at_rest()
+
+
+def test_a_compromised_key_that_is_pasted_back_again_and_again_is_contested_and_stays_off() -> None:
+    lab = Lab()
+    old, old_hash = _compromised(lab)
+    _paste(lab, old)
+    lab.run(full=True)
+    _paste(lab, old)
+    report = lab.run(full=True)
+    assert report.plan is not None
+    assert {Reason.CONTESTED, Reason.PUT_BACK_COMPROMISED} <= {
+        each.reason for each in report.plan.findings
+    }
+    lab.live(timedelta(hours=3))
+    assert (lab.served_hash(), _enabled(lab)) == (old_hash, [])
+    operate.release(lab.world, lab.targets[0], by="me@here")
+    lab.run()
+    assert lab.account.accepts(lab.served_hash() or "")
+    assert not lab.account.accepts(old_hash)
+
+
+def test_a_compromised_key_is_served_as_any_other_once_it_was_rolled_back_to_by_its_hash() -> None:
+    lab = Lab()
+    _, old_hash = _compromised(lab)
+    lab.run(demand=Demand(rollback=Rollback(old_hash)))
+    lab.live(timedelta(hours=3))
+    assert lab.served_hash() == old_hash
+    assert lab.account.accepts(old_hash)
 
 
 def test_a_second_paste_back_within_a_period_is_contested_until_a_release() -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from rotator.core.reasons import Reason
+from rotator.core.snapshot import Demand
 from rotator.errors import CheckAndSetConflict
 from rotator.ports import Written
 from rotator.secret import SecretFields
@@ -95,6 +96,27 @@ def test_an_old_value_pasted_back_while_its_key_is_being_disabled_works_again_at
     assert book.pending is None
     assert book.served is not None
     assert book.served.hash == old
+
+
+def test_a_compromised_value_pasted_back_while_its_key_is_being_disabled_works_no_more() -> None:
+    lab = Lab()
+    lab.run()
+    text, old = str((lab.vault.current(PATH) or {})[FIELD]), lab.served_hash()
+    assert old is not None
+    lab.clock.advance(timedelta(minutes=5))
+    lab.excused.add(old)
+
+    def paste() -> None:
+        lab.excused.add(lab.served_hash() or "")  # it goes without its grace as well
+        lab.vault.put(PATH, {**(lab.vault.current(PATH) or {}), FIELD: text})
+
+    done = just_before(lab, "vault.read", paste, after="openrouter.disable")
+    before = len(lab.faults.calls)
+    lab.run(demand=Demand(compromised=True))
+    assert done
+    assert "openrouter.enable" not in lab.faults.calls[before:]
+    assert not lab.account.accepts(old)
+    assert lab.account.accepts(lab.served_hash() or "")
 
 
 def test_a_key_that_another_target_begins_to_serve_meanwhile_is_not_disabled() -> None:
