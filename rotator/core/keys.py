@@ -6,10 +6,12 @@ Money is in US dollars, instants are aware and in UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rotator.core.target import LimitReset
+
+_CENT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,44 @@ class NewKey:
     expires_at: datetime | None = None
     workspace_id: str | None = None
     creator_user_id: str | None = None
+
+
+def differences(new: NewKey, key: IssuedKey) -> str:
+    """Return how a created key differs from what was asked for, or "" where it is as asked.
+
+    Only what the answer tells is compared: a workspace or a creator of which nothing was
+    asked may be any. A limit may be rounded down by up to a cent, since what an old key has
+    left is a long number; a higher one would lift a cap.
+    """
+    told: list[tuple[str, object, object]] = []
+    if key.limits_known:
+        limit = new.limit if _is_rounded_down(new.limit, key.limit) else key.limit
+        told.append(("limit", f"{new.limit} {new.limit_reset}", f"{limit} {key.limit_reset}"))
+        told.append(("include_byok_in_limit", new.include_byok_in_limit, key.include_byok_in_limit))
+    if key.expires_at is not None:
+        told.append(("expires_at", new.expires_at, key.expires_at.replace(microsecond=0)))
+    if key.workspace_id is not None and new.workspace_id is not None:
+        told.append(("workspace_id", new.workspace_id, key.workspace_id))
+    if key.creator_user_id is not None and new.creator_user_id is not None:
+        told.append(("creator_user_id", new.creator_user_id, key.creator_user_id))
+    return "; ".join(
+        f"asked for {name} {asked}, got {got}" for name, asked, got in told if asked != got
+    )
+
+
+def _is_rounded_down(asked: float | None, got: float | None) -> bool:
+    """Tell whether a limit is the one that was asked for, or up to a cent less."""
+    return asked is not None and got is not None and asked - _CENT <= got <= asked
+
+
+def completed(new: NewKey, key: IssuedKey) -> IssuedKey:
+    """Return a created key with what its answer leaves out as it was asked for."""
+    return replace(
+        key,
+        expires_at=key.expires_at or new.expires_at,
+        workspace_id=key.workspace_id or new.workspace_id,
+        creator_user_id=key.creator_user_id or new.creator_user_id,
+    )
 
 
 @dataclass(frozen=True, slots=True)

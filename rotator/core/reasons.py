@@ -167,7 +167,7 @@ MEANING: dict[Reason, str] = {
     Reason.NOTHING_TO_ADOPT: "The field holds no value, so there is no key to be taken over.",
     Reason.MINT_REFUSED: "OpenRouter refused to create a key.",
     Reason.MINT_UNKNOWN: "No answer tells whether a key was created; it is settled later.",
-    Reason.NOT_AS_ORDERED: "The new key's limit is not the one that was asked for.",
+    Reason.NOT_AS_ORDERED: "The new key is not what was asked for.",
     Reason.NEW_KEY_REFUSED: "OpenRouter does not accept the new key, while the old one works.",
     Reason.OLD_KEY_REFUSED: "OpenRouter does not accept the old key, so it is not served again.",
     Reason.OUTAGE: "OpenRouter accepts neither the new key nor the old one.",

@@ -90,7 +90,7 @@ def promote_again(hand: Hand, step: PromoteRecalled) -> None:
         published_at=written.created_time,
         secret_version=written.version,
         secret_created_time=written.created_time,
-        expires_at=key.expires_at,
+        expires_at=key.expires_at or entry.expires_at,
         terms=terms_of(key) or entry.terms,
         compromised=False,  # an operator named it, and meant it
     )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rotator.core import edits
-from rotator.core.keys import IssuedKey
+from rotator.core.keys import IssuedKey, NewKey, completed, differences
 from rotator.core.ledger import ClaimKind, RetiringKey, ServedKey
 from rotator.core.reasons import Reason
 from rotator.core.recovery import as_of, retiring_from, terms_of
@@ -76,7 +77,7 @@ def mint(hand: Hand, step: Mint) -> None:
         ) from None
     except Refused as error:
         raise StepFailed(Reason.MINT_REFUSED, str(error), ending=edits.DropClaim()) from None
-    _check_order(hand, step)
+    _check_order(hand, new)
     minted, claim = hand.in_hand, hand.our_claim
     digest = minted.secret.sha256()
     if digest != minted.key.hash:
@@ -84,12 +85,12 @@ def mint(hand: Hand, step: Mint) -> None:
         change_ledger(hand, edits.RenewClaim(*base, key=minted.key.hash, value_sha256=digest))
 
 
-def _check_order(hand: Hand, step: Mint) -> None:
-    """Give the key up where its limit is not the one that was asked for."""
-    key, new = hand.in_hand.key, step.new
-    if key.limits_known and (key.limit, key.limit_reset) != (new.limit, new.limit_reset):
-        detail = f"asked for limit {new.limit} {new.limit_reset}, got {key.limit} {key.limit_reset}"
+def _check_order(hand: Hand, new: NewKey) -> None:
+    """Give the key up where it is not what was asked for; what its answer leaves out, it is."""
+    minted = hand.in_hand
+    if detail := differences(new, minted.key):
         raise StepFailed(Reason.NOT_AS_ORDERED, detail, ending=_give_up(hand))
+    hand.minted = replace(minted, key=completed(new, minted.key))
 
 
 def _rolls_back(hand: Hand) -> bool:
@@ -305,7 +306,7 @@ def promote(hand: Hand, step: PromoteMinted) -> None:
         hash=key.hash,
         value_sha256=hand.in_hand.secret.sha256(),
         minted_by_us=True,
-        workspace=key.workspace_id or claim.workspace,
+        workspace=key.workspace_id,
         minted_at=minted_at,
         claimed_at=claim.started_at,
         published_at=written.created_time,

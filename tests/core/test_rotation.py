@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rotator.core.keys import NewKey
+from rotator.core.keys import IssuedKey, NewKey, completed, differences
 from rotator.core.ledger import ClaimKind, KeyTerms
 from rotator.core.plan import plan
 from rotator.core.reasons import Reason
@@ -467,3 +467,88 @@ def test_a_moved_target_is_published_at_its_new_path() -> None:
     moved = ledger(secret=OTHER_PATH, served=None)
     observed = snapshot(moved, target=target(secret=OTHER_PATH), secret=seen(0, live=False))
     assert kinds(plan(observed, NOW)) == STEPS
+
+
+# What the answer to the create says.
+
+
+ORDER = NewKey(
+    "name",
+    limit=454.542594979,
+    limit_reset="daily",
+    include_byok_in_limit=True,
+    expires_at=NOW + 60 * DAY,
+    workspace_id="work-1",
+    creator_user_id="user-1",
+)
+
+
+def answer(**changes: Any) -> IssuedKey:
+    """What OpenRouter says of a key that was made as ordered, but for the changes."""
+    made = issued(
+        A,
+        limit=ORDER.limit,
+        limit_reset="daily",
+        include_byok_in_limit=True,
+        expires_at=ORDER.expires_at,
+        workspace_id="work-1",
+        creator_user_id="user-1",
+    )
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"limit": 454.54},
+        {"expires_at": NOW + 60 * DAY + timedelta(milliseconds=7)},
+        {"expires_at": None, "workspace_id": None, "creator_user_id": None},
+        {"limits_known": False, "limit": None, "limit_reset": None, "include_byok_in_limit": False},
+    ],
+    ids=["as asked", "rounded", "with a fraction of a second", "told less", "limits unknown"],
+)
+def test_a_key_is_as_it_was_ordered_by_all_that_the_answer_tells(changes: dict[str, Any]) -> None:
+    assert differences(ORDER, answer(**changes)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"limit": 454.55}, "asked for limit 454.542594979 daily, got 454.55 daily"),
+        ({"limit": 454.53}, "asked for limit 454.542594979 daily, got 454.53 daily"),
+        ({"limit": None}, "asked for limit 454.542594979 daily, got None daily"),
+        (
+            {"limit_reset": None},
+            "asked for limit 454.542594979 daily, got 454.542594979 None",
+        ),
+        ({"include_byok_in_limit": False}, "asked for include_byok_in_limit True, got False"),
+        (
+            {"expires_at": NOW + 59 * DAY},
+            f"asked for expires_at {NOW + 60 * DAY}, got {NOW + 59 * DAY}",
+        ),
+        ({"workspace_id": "work-2"}, "asked for workspace_id work-1, got work-2"),
+        (
+            {"workspace_id": "work-2", "creator_user_id": "user-2"},
+            "asked for workspace_id work-1, got work-2; asked for creator_user_id user-1, got user-2",
+        ),
+    ],
+)
+def test_a_key_that_is_not_as_it_was_ordered_is_told_by_what_differs(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert differences(ORDER, answer(**changes)) == said
+
+
+def test_what_was_not_ordered_may_be_anything_but_a_cap_or_an_end() -> None:
+    plain = NewKey("name")
+    assert differences(plain, issued(A, workspace_id="work-1", creator_user_id="user-1")) == ""
+    assert "got 5.0 None" in differences(plain, issued(A, limit=5.0, limit_remaining=5.0))
+    assert "asked for expires_at None" in differences(plain, issued(A, expires_at=NOW))
+
+
+def test_what_the_answer_leaves_out_is_taken_as_it_was_ordered() -> None:
+    silent = answer(expires_at=None, workspace_id=None, creator_user_id=None)
+    assert completed(ORDER, silent) == answer()
+    other = answer(expires_at=NOW, workspace_id="work-2", creator_user_id="user-2")
+    assert completed(ORDER, other) == other

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from rotator.core.keys import NewKey
 from rotator.core.ledger import KeyTerms, ServedKey
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand
@@ -344,3 +345,69 @@ def test_the_ledger_tells_all_of_a_key_that_was_promoted() -> None:
         terms=KeyTerms(5.0, "weekly", key.include_byok_in_limit, key.creator_user_id),
     )
     assert key.expires_at is not None
+
+
+def silent(lab: Lab, **left_out: None) -> None:
+    """From now on OpenRouter's answer to a create leaves these fields out."""
+    make = lab.account.make
+
+    def told(new: NewKey) -> MintedKey:
+        minted = make(new)
+        return replace(minted, key=replace(minted.key, **left_out))  # type: ignore[arg-type]
+
+    lab.account.make = told  # type: ignore[method-assign]
+
+
+def test_what_the_answer_to_the_create_leaves_out_is_remembered_as_it_was_asked_for() -> None:
+    settings = KeySettings(expires_in=timedelta(days=30), workspace_id="w1")
+    lab = Lab((target(key=settings),))
+    silent(lab, expires_at=None, workspace_id=None)
+    lab.run()
+    book = lab.ledger()
+    assert book is not None
+    assert book.served is not None
+    (key,) = lab.account.keys.values()
+    assert key.expires_at is not None
+    assert (book.served.expires_at, book.served.workspace) == (key.expires_at, "w1")
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "told"),
+    [
+        ({"limit": 50.004}, "asked for limit 50.0 daily, got 50.004 daily"),
+        ({"workspace_id": "w2"}, "asked for workspace_id w1, got w2"),
+        ({"include_byok_in_limit": True}, "asked for include_byok_in_limit False, got True"),
+    ],
+)
+def test_a_key_that_is_never_as_ordered_costs_one_key_for_each_growing_wait(
+    otherwise: dict[str, object], told: str
+) -> None:
+    lab = Lab((target(key=KeySettings(limit=50.0, limit_reset="daily", workspace_id="w1")),))
+    lab.run()
+    old, make = lab.served_hash(), lab.account.make
+    lab.account.make = lambda new: make(replace(new, **otherwise))  # type: ignore[arg-type, method-assign]
+    lab.clock.advance(timedelta(hours=12))
+    report = lab.run()
+    assert report.failure is not None
+    assert (report.failure.reason, report.failure.detail) == (Reason.NOT_AS_ORDERED, told)
+    for _ in range(60):
+        lab.clock.advance(timedelta(minutes=1))
+        lab.run()
+    assert lab.account.minted < 15
+    assert lab.served_hash() == old
+    assert set(lab.account.keys) == {old}, "none of them is left"
+
+
+def test_a_limit_that_openrouter_rounds_down_to_cents_is_as_ordered() -> None:
+    lab = Lab((target(key=KeySettings(limit=500.0)),))
+    lab.run()
+    old, make = lab.served_hash() or "", lab.account.make
+    lab.account.change(old, limit_remaining=454.542594979)
+    lab.account.make = lambda new: make(replace(new, limit=454.54))  # type: ignore[method-assign]
+    lab.clock.advance(timedelta(hours=12))
+    assert lab.run().failure is None
+    book = lab.ledger()
+    assert book is not None
+    assert book.served is not None
+    assert book.served.hash == lab.served_hash() != old
+    assert book.served.terms == KeyTerms(454.54, None, False, None)

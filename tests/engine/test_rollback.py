@@ -11,13 +11,14 @@ from rotator.core.keys import IssuedKey, NewKey
 from rotator.core.ledger import Ledger, RetiringKey, ServedKey
 from rotator.core.reasons import Reason
 from rotator.core.snapshot import Demand, Rollback
+from rotator.core.target import KeySettings
 from rotator.engine import operate
 from rotator.engine.reconcile import Report
 from rotator.errors import CheckAndSetConflict, OutcomeUnknown
 from rotator.events import KeyEnable, KeyVerify, Phase, SecretPublish
 from rotator.ports import Written
 from rotator.secret import SecretFields
-from tests.engine.lab import CLAIM_TIMEOUT, PATH, Lab
+from tests.engine.lab import CLAIM_TIMEOUT, PATH, Lab, target
 from tests.engine.promises import FIELD
 from tests.fakes.faults import Kind, nth
 
@@ -408,6 +409,16 @@ def test_what_openrouter_says_of_the_old_key_now_stands_in_the_ledger() -> None:
     expires_at = lab.clock.now() + timedelta(days=90)
     lab.account.change(old, expires_at=expires_at)
     back(lab, old)
+    assert served_by(lab).expires_at == expires_at
+
+
+def test_an_expiry_of_the_old_key_that_openrouter_leaves_out_now_is_not_forgotten() -> None:
+    lab = Lab((target(key=KeySettings(expires_in=timedelta(days=30))),))
+    old, _ = rotated(lab)
+    expires_at = lab.account.keys[old].expires_at
+    lab.account.change(old, expires_at=None)
+    back(lab, old)
+    assert expires_at is not None
     assert served_by(lab).expires_at == expires_at
 
 
