@@ -170,6 +170,17 @@ def test_where_nothing_is_served_there_is_nothing_to_adopt() -> None:
     assert (outcome.verdict, outcome.reason) == (Verdict.FAILED, Reason.NOTHING_TO_ADOPT)
 
 
+def test_an_earlier_failure_of_the_target_is_none_of_its_adoption() -> None:
+    lab = living()
+    lab.faults.choose = lambda _, name, __: Kind.REFUSED if name == "create" else None
+    assert rotate(lab).reason is Reason.MINT_REFUSED
+    lab.faults.choose = lambda *_: None
+    book = lab.ledger()
+    assert book is not None
+    assert book.failure is not None
+    assert adopt(lab).verdict is Verdict.UNCHANGED
+
+
 def test_an_adoption_that_is_refused_for_certain_ends_at_once() -> None:
     lab = living()
     lab.faults.choose = lambda service, _name, _acts: (
