@@ -267,9 +267,9 @@ class Adoption:
         demand = Demand(adopt=True)
         report = _pass(self.world, self.target, demand, earlier, observation)
         chosen, book = report.plan, _book(report)
-        # Where the pass rests, what failed is something earlier, which the ledger remembers.
-        waits = chosen is None or chosen.steps or chosen.reason is Reason.CLAIMED
-        if waits or chosen is None or book is None:
+        if chosen is None or chosen.steps or chosen.reason is Reason.CLAIMED or book is None:
+            return report, self._failed(report)
+        if report.failure != book.failure:  # else it is an earlier one, which the ledger remembers
             return report, self._failed(report)
         if chosen.findings:
             finding = chosen.findings[0]
