@@ -72,6 +72,13 @@ class KeyIssuer(Protocol):
         """
         ...
 
+    def list_workspaces(self) -> frozenset[str]:
+        """Return the ids of the account's workspaces, the default one's as well.
+
+        One that is made or deleted meanwhile may hide another: absence proves nothing.
+        """
+        ...
+
     def get(self, key_hash: str) -> IssuedKey | None:
         """Return one key, or None where OpenRouter answers 404."""
         ...

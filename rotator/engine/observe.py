@@ -35,7 +35,7 @@ from rotator.core.steps import (
 )
 from rotator.core.target import SecretRef, Target
 from rotator.engine.world import World, ledger_name
-from rotator.errors import Refused, ServiceError
+from rotator.errors import Refused, ServiceError, Unauthorised
 from rotator.ports import LedgerRecord, SecretVersion
 from rotator.secret import Secret, SecretFields
 
@@ -155,36 +155,48 @@ def satisfy(world: World, observation: Observation, needs: tuple[Need, ...]) -> 
 
 def _list(world: World, observation: Observation, workspaces: frozenset[str]) -> None:
     """Make a complete listing, begun now and so after the ledger was read."""
-    listing, unknown = list_keys(world, workspaces | observation.snapshot.workspaces())
-    for error in unknown.values():
+    listing, left_out = list_keys(world, workspaces | observation.snapshot.workspaces())
+    for error in left_out.values():
         raise error
     observation.snapshot = replace(observation.snapshot, listing=listing)
 
 
 def list_keys(
-    world: World, workspaces: frozenset[str]
+    world: World, named: frozenset[str], others: frozenset[str] = frozenset()
 ) -> tuple[Listing, Mapping[str, ServiceError]]:
     """List the default workspace and the given ones, beginning now.
 
+    Args:
+        world: the ports.
+        named: workspaces that targets name.
+        others: workspaces of the account in which more may be found; they may be missing.
+
     Returns:
-        The listing, and by workspace the errors for those that it had to leave out because
-        OpenRouter says that there are none such.
+        The listing, and by workspace the errors for those that it had to leave out: named
+        ones because OpenRouter says that there are none such, others for whatever reason.
 
     Raises:
         ServiceError: there is no listing, for any other reason.
     """
     found: dict[str, IssuedKey] = {}
-    unknown: dict[str, ServiceError] = {}
-    for workspace in (None, *sorted(workspaces)):
+    left_out: dict[str, ServiceError] = {}
+    for workspace in (None, *sorted(named), *sorted(others - named)):
         try:
             keys = world.issuer.list_keys(workspace)
-        except Refused as error:
-            if workspace is None or error.status not in _NO_SUCH_WORKSPACE:
+        except ServiceError as error:
+            if workspace is None or not _can_be_left_out(error, named=workspace in named):
                 raise
-            unknown[workspace] = error
+            left_out[workspace] = error
             continue
         found.update((key.hash, key) for key in keys)
-    return Listing(found, fresh=True, workspaces=workspaces - unknown.keys()), unknown
+    return Listing(found, fresh=True, workspaces=(named | others) - left_out.keys()), left_out
+
+
+def _can_be_left_out(error: ServiceError, *, named: bool) -> bool:
+    """Tell whether a listing may go on without the workspace that it could not list."""
+    if named:
+        return isinstance(error, Refused) and error.status in _NO_SUCH_WORKSPACE
+    return not isinstance(error, Unauthorised)
 
 
 def read_value(world: World, observation: Observation) -> None:

@@ -131,10 +131,14 @@ def _look_at(
 
 
 def _with(world: World, observation: Observation, listing: Listing) -> Observation:
-    """Return what was observed of a target, with the listing and what is known of the fleet."""
+    """Return what was observed of a target, with the listing and what is known of the fleet.
+
+    The listing is older than what was read of a target that only the listing brought to light.
+    """
+    seen = observation.snapshot
     snapshot = replace(
-        observation.snapshot,
-        listing=listing,
+        seen,
+        listing=replace(listing, fresh=listing.fresh and seen.target.configured),
         served_by=world.fleet.served_by(),
         dead=world.fleet.dead(),
         unlisted=world.fleet.unlisted(),
@@ -143,23 +147,37 @@ def _with(world: World, observation: Observation, listing: Listing) -> Observati
 
 
 def _list(world: World, seen: tuple[Observation, ...]) -> tuple[Listing | None, str | None]:
-    """List every workspace of configuration, claims and ledgers; begun after their reading."""
+    """List every workspace of configuration, claims and ledgers; begun after their reading.
+
+    Those of the account that none of them names are listed too, as far as that can be done:
+    what is left of a target that was let go may be in a workspace of its own.
+    """
     named: dict[str, list[str]] = {}
     for observation in seen:
         for workspace in observation.snapshot.workspaces():
             named.setdefault(workspace, []).append(observation.snapshot.target.name)
     try:
-        listing, unknown = list_keys(world, frozenset(named))
+        listing, left_out = list_keys(world, frozenset(named), _workspaces(world))
     except ServiceError as error:
         if isinstance(error, Unauthorised):
             world.fleet.refuse(str(error))
         log.error("resync: %s", error, extra={"reason": str(cause_of(error).reason)})
         return None, str(error)
     world.fleet.refuse(None)
-    world.fleet.leave_out(frozenset(unknown))
-    for workspace, why in unknown.items():
-        log.error("resync: %s (named by %s)", why, ", ".join(sorted(named[workspace])))
+    world.fleet.leave_out(frozenset(named.keys() & left_out.keys()))
+    for workspace, why in left_out.items():
+        names = ", ".join(sorted(named.get(workspace, []))) or "no target"
+        log.error("resync: %s (named by %s)", why, names)
     return listing, None
+
+
+def _workspaces(world: World) -> frozenset[str]:
+    """Return all workspaces of the account, or none where the management key may not ask."""
+    try:
+        return world.issuer.list_workspaces()
+    except ServiceError as error:
+        log.warning("resync: only workspaces that targets name are listed: %s", error)
+        return frozenset()
 
 
 def _dead(seen: tuple[Observation, ...], listing: Listing) -> frozenset[str]:

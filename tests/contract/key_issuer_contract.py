@@ -197,6 +197,10 @@ class KeyIssuerContract:
             bench.issuer.list_keys(unknown)
         assert caught.value.status == 404
 
+    def test_all_workspaces_are_told_of(self, bench: KeyIssuerBench) -> None:
+        made = {bench.workspace() for _ in range(101)}
+        assert bench.issuer.list_workspaces() >= made
+
     def test_no_key_is_made_in_an_unknown_workspace(self, bench: KeyIssuerBench) -> None:
         with pytest.raises(Refused) as caught:
             make(bench, str(uuid.uuid4()))

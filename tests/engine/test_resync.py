@@ -376,3 +376,88 @@ def test_a_listing_of_one_workspace_that_fails_for_another_reason_is_none(kind: 
     report = resync(lab.world, lab.targets)
     assert lab.faults.hit == [("openrouter.list", kind)]
     assert report.failed is not None
+
+
+def _let_go_apart() -> tuple[Lab, str]:
+    """A target alone in its workspace was rotated, then taken out; its old key is enabled still."""
+    lab = _apart(known=True)
+    lab.run(full=True)
+    old = lab.served_hash("secret/two") or ""
+    lab.account.use(old)
+    lab.clock.advance(timedelta(hours=12, minutes=1))
+    lab.run(full=True)
+    assert lab.served_hash("secret/two") != old
+    lab.targets = lab.targets[:1]
+    lab.process.boot()
+    return lab, old
+
+
+def test_a_target_let_go_that_was_alone_in_its_workspace_is_finished() -> None:
+    lab, old = _let_go_apart()
+    served = lab.served_hash("secret/two") or ""
+    lab.live(timedelta(hours=30))
+    assert old not in lab.account.keys
+    assert lab.account.accepts(served), "what a target let go serves is left alone"
+
+
+@pytest.mark.parametrize("kind", [Kind.FORBIDDEN, Kind.ERROR])
+def test_where_the_workspaces_cannot_be_asked_for_those_that_targets_name_are_listed(
+    kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab, old = _let_go_apart()
+    lab.faults.choose = lambda _service, name, _acts: kind if name == "workspaces" else None
+    report = resync(lab.world, lab.targets)
+    assert report.failed is None
+    assert [each.target for each in report.reports] == ["app"]
+    assert lab.account.accepts(old)
+    assert "only workspaces that targets name are listed" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Kind.FORBIDDEN, Kind.ERROR])
+def test_a_workspace_that_no_target_names_is_left_out_where_it_cannot_be_listed(
+    kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab, old = _let_go_apart()
+    lab.faults.choose = nth("openrouter.list", 2, kind)
+    report = resync(lab.world, lab.targets)
+    assert report.failed is None
+    assert [each.target for each in report.reports] == ["app"]
+    assert "(named by no target)" in caplog.text
+    assert lab.world.fleet.unlisted() == frozenset()
+    (_, two) = resync(lab.world, lab.targets).reports
+    assert two.target == "two"
+    assert lab.account.accepts(old), "its grace is not over"
+
+
+def test_a_listing_of_a_workspace_that_is_refused_for_our_credential_is_none() -> None:
+    lab, _ = _let_go_apart()
+    lab.faults.choose = nth("openrouter.list", 2, Kind.UNAUTHORISED)
+    report = resync(lab.world, lab.targets)
+    assert report.failed is not None
+    assert lab.world.fleet.refused() == report.failed
+
+
+def test_a_claim_of_a_target_let_go_is_settled_by_a_listing_begun_after_its_ledger_was_read() -> (
+    None
+):
+    lab = _apart(known=True)
+    lab.run(full=True)
+    lab.clock.advance(timedelta(hours=12, minutes=1))
+    lab.faults.choose = nth("openrouter.create", 2, Kind.DIE_AFTER)
+    lab.run(full=True)
+    assert lab.faults.hit == [("openrouter.create", Kind.DIE_AFTER)]
+    book = lab.ledger("two")
+    assert book is not None
+    assert book.pending is not None
+    lab.faults.choose = lambda *_: None
+    lab.targets = lab.targets[:1]
+    *_, made = lab.account.keys
+    lab.excused.add(made)  # the judge calls what was never served foreign once its target is gone
+    lab.clock.advance(timedelta(minutes=10))
+    before = lab.faults.calls.count("openrouter.list")
+    resync(lab.world, lab.targets)
+    assert made not in lab.account.keys
+    assert lab.faults.calls.count("openrouter.list") - before == 2 + 2
+    book = lab.ledger("two")
+    assert book is not None
+    assert book.pending is None

@@ -98,6 +98,12 @@ class FakeAccount:
         """Tell whether there is such a workspace; None is the default one."""
         return workspace is None or self.workspaces is None or workspace in self.workspaces
 
+    def list_workspaces(self) -> frozenset[str]:
+        """Return the ids of the workspaces beside the default one."""
+        if self.workspaces is not None:
+            return frozenset(self.workspaces)
+        return frozenset(each.workspace_id for each in self.keys.values() if each.workspace_id)
+
     def listed(self, workspace: str | None) -> tuple[IssuedKey, ...]:
         """Return the keys of one workspace."""
         if not self.has(workspace):
@@ -125,6 +131,9 @@ class FakeIssuer:
 
     def list_keys(self, workspace: str | None) -> tuple[IssuedKey, ...]:
         return self._call("list", lambda: self.account.listed(workspace))
+
+    def list_workspaces(self) -> frozenset[str]:
+        return self._call("workspaces", self.account.list_workspaces)
 
     def get(self, key_hash: str) -> IssuedKey | None:
         return self._call("get", lambda: self.account.keys.get(key_hash))

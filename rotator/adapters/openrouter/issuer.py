@@ -13,7 +13,13 @@ import stamina.instrumentation
 
 from rotator.adapters.openrouter import failures, listing
 from rotator.adapters.openrouter.failures import SERVICE, Context
-from rotator.adapters.openrouter.reading import KeyReader, creation_body, is_hash, success
+from rotator.adapters.openrouter.reading import (
+    KeyReader,
+    creation_body,
+    is_hash,
+    success,
+    workspaces_in,
+)
 from rotator.adapters.openrouter.text import clean
 from rotator.adapters.openrouter.wire import (
     PAGE,
@@ -145,6 +151,24 @@ class OpenRouterIssuer:
         if page is None:
             raise failures.read_failure(sent.last, self._context(operation, credential))
         return page
+
+    def list_workspaces(self) -> frozenset[str]:
+        """Return the ids of the account's workspaces (``GET /workspaces``), a page at a time.
+
+        The end is a page with none that is new: a page may be shorter than was asked for.
+        """
+        operation, found = "list workspaces", frozenset[str]()
+        for _ in range(listing.MOST_PAGES):
+            query = {"limit": str(listing.FULL), "offset": str(len(found))}
+            credential = self._credential(operation)
+            sent = self._send(Call("GET", "/workspaces", query=query, most=PAGE), credential)
+            page = workspaces_in(sent.last)
+            if page is None:
+                raise failures.read_failure(sent.last, self._context(operation, credential))
+            if page <= found:
+                return found
+            found |= page
+        raise Transient(SERVICE, operation, f"the list exceeds {listing.MOST_PAGES} pages")
 
     def get(self, key_hash: str) -> IssuedKey | None:
         """Return one key, or None where OpenRouter itself answers 404."""

@@ -72,6 +72,17 @@ def success(exchange: Exchange) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
+def workspaces_in(exchange: Exchange) -> frozenset[str] | None:
+    """Return the ids of one page of workspaces, or None where one of them is malformed."""
+    body = success(exchange)
+    data = None if body is None else body.get("data")
+    if not isinstance(data, list):
+        return None
+    ids = [entry.get("id") for entry in data if isinstance(entry, dict)]
+    texts = [each for each in ids if isinstance(each, str)]
+    return frozenset(texts) if len(texts) == len(data) else None
+
+
 class KeyReader:
     """Reads keys and remembers which oddities it has reported.
 

@@ -183,6 +183,59 @@ def test_a_listing_that_fails_names_its_workspace(
         issuer.list_keys("w")
 
 
+def workspace(number: int) -> dict[str, Any]:
+    return {"id": f"w-{number}", "name": f"Workspace {number}", "slug": f"w{number}"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
+@pytest.mark.parametrize("size", [100, 50])
+def test_every_workspace_is_told_of_whatever_their_number(
+    issuer_for: IssuerFor, count: int, size: int
+) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        numbers = range(count)[offset : offset + size]
+        data = [workspace(number) for number in numbers]
+        return httpx.Response(200, json={"data": data, "total_count": count})
+
+    issuer = issuer_for(BASE, transport=httpx.MockTransport(handle))
+    assert issuer.list_workspaces() == {f"w-{number}" for number in range(count)}
+
+
+def test_workspaces_that_never_end_are_no_list(
+    issuer_for: IssuerFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_PAGES", 3)
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": [workspace(int(request.url.params["offset"]))]})
+
+    with pytest.raises(Transient, match="exceeds 3 pages"):
+        issuer_for(BASE, transport=httpx.MockTransport(handle)).list_workspaces()
+
+
+NO_WORKSPACES: dict[str, tuple[Reply, type[ServiceError]]] = {
+    "one without an id": (answer(200, {"data": [{"name": "x"}]}), Transient),
+    "one that is null": (answer(200, {"data": [None]}), Transient),
+    "no list": (answer(200, {"data": {}}), Transient),
+    "html": (page(200), Transient),
+    "404 of a proxy": (page(404), Transient),
+    "403": (error(403), Refused),
+    "401": (error(401), Unauthorised),
+}
+
+
+@pytest.mark.parametrize("case", NO_WORKSPACES)
+def test_workspaces_that_are_not_understood_are_none(
+    server: RawServer, issuer: OpenRouterIssuer, case: str
+) -> None:
+    reply, kind = NO_WORKSPACES[case]
+    server.will(reply)
+    with pytest.raises(ServiceError, match="openrouter: list workspaces: HTTP") as caught:
+        issuer.list_workspaces()
+    assert type(caught.value) is kind
+
+
 @given(data=st.data())
 def test_no_key_that_was_there_throughout_is_missed(data: Any) -> None:
     """Whatever is made and deleted between two pages, a listing holds all that stayed, or is none."""

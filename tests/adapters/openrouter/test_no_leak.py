@@ -43,6 +43,7 @@ BASE = "https://openrouter.invalid/api/v1"
 CALLS: dict[str, Callable[[OpenRouterIssuer], object]] = {
     "create": lambda issuer: issuer.create(NewKey(name="a key")),
     "list": lambda issuer: issuer.list_keys("w"),
+    "workspaces": lambda issuer: issuer.list_workspaces(),
     "get": lambda issuer: issuer.get(HASH),
     "disable": lambda issuer: issuer.set_disabled(HASH, True),
     "enable": lambda issuer: issuer.set_disabled(HASH, False),
