@@ -336,7 +336,7 @@ def another_account_while_a_claim_is_recovered() -> None:
     lab.run()
     lab.clock.advance(12 * HOUR)
     lab.faults.choose = nth("openrouter.create", 1, Kind.DIE_AFTER)
-    for_a_while(another_account, HOUR)(lab, len(lab.faults.calls) + 10)
+    for_a_while(another_account, HOUR)(lab, len(lab.faults.calls) + 11)
     lab.live(15 * HOUR)
     assert lab.faults.hit
     rest(lab)
