@@ -166,8 +166,7 @@ class TokenKeeper:
         try:
             grant = self._login.acquire(self._connect, refused)
         except Unauthorised as error:
-            if error.status is not None:  # else it could not even be read, and Vault was not asked
-                self._refusal = Refusal(error, stamp, now + self._login.patience)
+            self._refusal = Refusal(error, stamp, now + self._login.patience(error))
             raise
         self._refusal = None
         return grant
@@ -188,8 +187,8 @@ class TokenKeeper:
         wait = RETRY_RENEWAL
         try:
             grant = self._login.renew(self._connect, held.grant)
-        except Unauthorised:
-            grant, wait = None, max(wait, self._login.patience)
+        except Unauthorised as error:
+            grant, wait = None, max(wait, self._login.patience(error))
         except (Transient, Refused):
             grant = None
         if grant is not None:

@@ -48,7 +48,6 @@ class Login(Protocol):
 
     Attributes:
         pace: seconds between two acquisitions that a refused token asks for.
-        patience: seconds before the same credential is tried again after it was refused.
     """
 
     @property
@@ -56,9 +55,8 @@ class Login(Protocol):
         """Return the seconds."""
         ...
 
-    @property
-    def patience(self) -> float:
-        """Return the seconds."""
+    def patience(self, refusal: Unauthorised) -> float:
+        """Return the seconds before the same credential is tried again after a refusal."""
         ...
 
     def acquire(self, connect: Connect, refused: Secret | None) -> Grant | None:
@@ -104,8 +102,7 @@ class TokenAuth:
         """Return zero: reading a file costs Vault nothing."""
         return 0.0
 
-    @property
-    def patience(self) -> float:
+    def patience(self, refusal: Unauthorised) -> float:  # noqa: ARG002 - whatever it says
         """Return zero, for the same reason."""
         return 0.0
 

@@ -35,6 +35,9 @@ from rotator.secret import Secret
 LOGIN_PACE = 10.0
 """Seconds between two logins that a 403 asks for; each costs Vault a lease."""
 
+WRONG_SECRET_ID = "invalid role or secret ID"
+"""What Vault 1.21 says of a login that counts towards its lockout."""
+
 LOCKOUT_PATIENCE = 300.0
 """Seconds between two logins by a secret id that is refused.
 
@@ -53,8 +56,7 @@ class OwnToken:
         """Return the seconds between two logins after a refusal."""
         return LOGIN_PACE
 
-    @property
-    def patience(self) -> float:
+    def patience(self, refusal: Unauthorised) -> float:  # noqa: ARG002 - whatever it says
         """Return zero: most methods may be tried as often as one likes."""
         return 0.0
 
@@ -97,10 +99,9 @@ class AppRoleAuth(OwnToken):
     stamp: Callable[[], object] = unchanging
     wrapping: Unwrapping | None = None
 
-    @property
-    def patience(self) -> float:
-        """Return what keeps Vault from locking the role."""
-        return LOCKOUT_PATIENCE
+    def patience(self, refusal: Unauthorised) -> float:
+        """Return what keeps Vault from locking the role, where it is the secret id that is wrong."""
+        return LOCKOUT_PATIENCE if WRONG_SECRET_ID in refusal.detail else 0.0
 
     def log_in(self, connect: Connect) -> Grant:
         """Log in."""
