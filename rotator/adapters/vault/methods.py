@@ -35,7 +35,7 @@ from rotator.secret import Secret
 LOGIN_PACE = 10.0
 """Seconds between two logins that a 403 asks for; each costs Vault a lease."""
 
-WRONG_SECRET_ID = "invalid role or secret ID"
+COUNTED_BY_LOCKOUT = "invalid role or secret ID"
 """What Vault 1.21 says of a login that counts towards its lockout."""
 
 LOCKOUT_PATIENCE = 300.0
@@ -101,7 +101,7 @@ class AppRoleAuth(OwnToken):
 
     def patience(self, refusal: Unauthorised) -> float:
         """Return what keeps Vault from locking the role, where it is the secret id that is wrong."""
-        return LOCKOUT_PATIENCE if WRONG_SECRET_ID in refusal.detail else 0.0
+        return LOCKOUT_PATIENCE if COUNTED_BY_LOCKOUT in refusal.detail else 0.0
 
     def log_in(self, connect: Connect) -> Grant:
         """Log in."""
