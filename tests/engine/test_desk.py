@@ -15,7 +15,7 @@ from rotator.engine.operate import change
 from rotator.engine.requests import Desk
 from rotator.events import OperatorCommand
 from tests.engine.lab import Lab
-from tests.fakes.faults import Kind
+from tests.fakes.faults import Kind, nth
 
 
 def living() -> Lab:
@@ -115,10 +115,11 @@ def test_the_trail_says_who_asked_for_what_under_which_request(
     assert (event.op, event.key_hash, event.target) == (f"{asked}/{verb}", key, "app")
 
 
-def test_a_request_whose_time_is_over_is_answered_so_and_not_acted_on() -> None:
+@pytest.mark.parametrize("seconds", [10, 11])
+def test_a_request_whose_time_is_over_is_answered_so_and_not_acted_on(seconds: int) -> None:
     lab = living()
     first, asked = lab.served_hash(), ask(lab, Verb.ROTATE, lasts=10)
-    lab.clock.advance(timedelta(seconds=11))
+    lab.clock.advance(timedelta(seconds=seconds))
     Desk().attend(lab.world, lab.targets[0])
     book = lab.ledger()
     assert book is not None
@@ -151,3 +152,81 @@ def test_a_way_back_goes_to_the_key_that_is_named_and_not_to_the_last_one() -> N
     ask(lab, Verb.ROLLBACK, Arguments(keys=(first,)))
     Desk().attend(lab.world, lab.targets[0])
     assert lab.served_hash() == first
+
+
+@pytest.mark.parametrize("call", ["read_ledger", "write_ledger"])
+def test_a_rotation_of_all_targets_is_made_though_something_failed_at_first(call: str) -> None:
+    lab = living()
+    first = lab.served_hash()
+    ask(lab, Verb.RELEASE)
+    lab.faults.choose = nth(f"vault.{call}", 1, Kind.ERROR)
+    Desk().attend(lab.world, lab.targets[0], demand=Demand())
+    assert lab.faults.hit == [(f"vault.{call}", Kind.ERROR)]
+    assert lab.served_hash() != first
+
+
+@pytest.mark.parametrize(
+    ("verb", "away"),
+    [(Verb.ROTATE, "openrouter"), (Verb.RELEASE, "openrouter"), (Verb.RELEASE, "write_ledger")],
+)
+def test_a_failure_of_the_last_turn_counts_in_one_that_serves_a_request(
+    verb: Verb, away: str
+) -> None:
+    lab = living()
+    lab.clock.advance(timedelta(hours=12))
+    ask(lab, verb)
+    now = lab.clock.now()
+    earlier = Failure(Reason.UNAVAILABLE, "away", now, 3, now)
+    lab.faults.choose = lambda service, name, _: Kind.ERROR if away in (service, name) else None
+    report = Desk().attend(lab.world, lab.targets[0], earlier=earlier)
+    assert report.failure is not None
+    assert report.failure.count == 4
+
+
+def test_a_request_that_waits_for_something_stands_and_is_looked_at_again_soon() -> None:
+    lab, desk = living(), Desk()
+    asked = ask(lab, Verb.ROTATE)
+    lab.faults.choose = lambda _service, name, _acts: Kind.ERROR if name == "create" else None
+    calls = len(lab.faults.calls)
+    report = desk.attend(lab.world, lab.targets[0])
+    made = lab.faults.calls[calls:]
+    assert made[: made.index("openrouter.create")].count("vault.read_ledger") == 1
+    assert report.failure is not None
+    assert report.wake_at is not None
+    assert report.at < report.wake_at <= report.failure.next_try
+    assert desk.looks("app") == 1
+    assert not desk.is_gone("app", asked, since=0)
+    assert desk.is_gone("app", "another", since=0)
+    desk.attend(lab.world, lab.targets[0])
+    assert desk.looks("app") == 2
+
+
+def test_an_answer_that_could_not_be_written_is_tried_again_five_seconds_later() -> None:
+    lab = living()
+    ask(lab, Verb.HOLD)
+    lab.faults.choose = nth("vault.write_ledger", 1, Kind.ERROR)
+    report = Desk().attend(lab.world, lab.targets[0])
+    assert report.wake_at == report.at + timedelta(seconds=5)
+
+
+def test_an_answer_says_no_more_than_there_is_to_say() -> None:
+    lab = living()
+    held = ask(lab, Verb.HOLD)
+    Desk().attend(lab.world, lab.targets[0])
+    book = lab.ledger()
+    assert book is not None
+    answer = book.answer_to(held)
+    assert answer is not None
+    assert (answer.result, answer.reason, answer.detail) == (Result.DONE, None, "")
+
+
+def test_a_key_that_is_not_retiring_is_named_in_the_answer() -> None:
+    lab = living()
+    asked = ask(lab, Verb.RETIRE, Arguments(keys=(K2, K1)))
+    Desk().attend(lab.world, lab.targets[0])
+    book = lab.ledger()
+    assert book is not None
+    answer = book.answer_to(asked)
+    assert answer is not None
+    assert (answer.result, answer.reason) == (Result.FAILED, Reason.NO_OLDER_KEY)
+    assert answer.detail == f"{K1} {K2} is not retiring there"
