@@ -8,9 +8,9 @@ from enum import StrEnum
 from rotator.core.ledger import Ledger
 from rotator.core.reasons import MEANING, Reason
 from rotator.core.target import Target
-from rotator.engine.observe import secret_of
+from rotator.engine.observe import ledger_seen, secret_of
 from rotator.engine.reconcile import Report
-from rotator.engine.world import World
+from rotator.engine.world import World, ledger_name
 from rotator.errors import RotatorError, ServiceError
 
 _NAP = 0.2
@@ -69,11 +69,15 @@ class Outcome:
 
 
 def served_before(world: World, target: Target) -> str | None:
-    """Return the hash of the key that the index says the target serves."""
-    for key_hash, names in world.fleet.served_by().items():
-        if target.name in names:
-            return key_hash
-    return None
+    """Return the hash of the key that a target serves as far as its ledger knows, or None.
+
+    What a person put there since, no process has looked at, and no operator was shown.
+
+    Raises:
+        ServiceError: the ledger could not be read.
+    """
+    book = ledger_seen(world.ledgers.read(ledger_name(target.name))).ledger
+    return book.served.hash if book is not None and book.served is not None else None
 
 
 def proved(
