@@ -47,9 +47,11 @@ ATTENTION = tuple(
         Reason.LEDGER_UNREADABLE,
         Reason.LEFT_BEHIND,
         Reason.LIMIT_UNKNOWN,
+        Reason.PUT_BACK_COMPROMISED,
         Reason.SERVED_TWICE,
         Reason.STILL_SERVED,
         Reason.TOO_MANY_DEAD,
+        Reason.WORKSPACE_UNKNOWN,
         Reason.WRONG_ACCOUNT,
     )
 )
