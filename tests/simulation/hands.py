@@ -66,6 +66,9 @@ def act(sim: Simulation, trouble: Trouble) -> bool:
         case "remove_target" | "add_target" | "change_policy":
             return _configure(sim, target, trouble.what, rng)
         case _:
+            # What he puts there, or takes from the ledger, while a command is under way is as it
+            # was before that command's rotation, and may be rotated by it once more.
+            sim.judge.asked[target.name] += 1
             with sim.judge.hand():
                 return _HANDS[trouble.what](sim, target, rng) is not False
     return True

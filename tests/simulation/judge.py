@@ -251,7 +251,6 @@ class Judge(Promises):
         """A person is about to change a ledger: remember the claim that stands in it."""
         now = self.account.now()
         self._touched_at[name] = now
-        self.asked[name] += 1  # what it said of a rotation that was asked for is gone with it
         versions = self.vault.paths.get(f"{FakeLedgers.prefix}targets/{name}")
         claim = (versions[-1].data or {}).get("pending") if versions else None
         if versions and isinstance(claim, dict):
