@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from rotator.core.request import Arguments, Request, Result, Verb
 from rotator.core.snapshot import Demand
 from rotator.engine.operate import change
 from rotator.engine.requests import Desk
-from rotator.events import OperatorCommand
+from rotator.events import KeyCreate, OperatorCommand, Phase
 from tests.engine.lab import Lab
 from tests.fakes.faults import Kind, nth
 
@@ -230,3 +231,29 @@ def test_a_key_that_is_not_retiring_is_named_in_the_answer() -> None:
     assert answer is not None
     assert (answer.result, answer.reason) == (Result.FAILED, Reason.NO_OLDER_KEY)
     assert answer.detail == f"{K1} {K2} is not retiring there"
+
+
+def test_a_request_in_hand_is_begun_anew_for_a_target_that_a_reload_has_changed() -> None:
+    lab, desk = living(), Desk()
+    ask(lab, Verb.ROTATE)
+    lab.faults.choose = lambda _service, name, _acts: Kind.ERROR if name == "create" else None
+    report = desk.attend(lab.world, lab.targets[0])
+    assert report.failure is not None
+    lab.faults.choose = lambda *_: None
+    lab.clock.advance(report.failure.next_try - lab.clock.now())
+    (old,) = lab.targets
+    lab.targets = (replace(old, key=replace(old.key, limit=25.0)),)
+    left, before_each = ["write_ledger"], lab.faults.before_each
+
+    def meddle(service: str, name: str, acts: bool) -> None:
+        if name in left:  # so that it is observed once more in the middle of the pass
+            left.remove(name)
+            lab.vault.put("state/targets/app", lab.vault.current("state/targets/app") or {})
+        before_each(service, name, acts)
+
+    lab.faults.before_each = meddle
+    desk.attend(lab.world, lab.targets[0])
+    assert not left
+    mints = lab.trail.events(KeyCreate.name, Phase.INTENT)
+    assert [each.limit for each in mints if isinstance(each, KeyCreate)][-2:] == [50.0, 25.0]
+    assert len(lab.trail.events(OperatorCommand.name)) == 1
