@@ -170,3 +170,23 @@ def test_an_audit_trail_that_cannot_be_written_is_told_with_its_cause() -> None:
     report = lab.run()
     assert report.failure is not None
     assert report.failure.detail == "append: disk full"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "stands"),
+    [
+        (Kind.NO_EFFECT_LOST, Reason.MINT_UNKNOWN, True),
+        (Kind.ERROR, Reason.UNAVAILABLE, False),
+        (Kind.REFUSED, Reason.MINT_REFUSED, False),
+    ],
+)
+def test_a_mint_that_fails_says_why_and_keeps_its_claim_only_where_a_key_may_be_made(
+    kind: Kind, reason: Reason, stands: bool
+) -> None:
+    lab = due_lab()
+    lab.faults.choose = nth("openrouter.create", 1, kind)
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is reason
+    assert report.failure.detail.startswith("openrouter: create")
+    assert (book_of(lab).pending is not None) is stands

@@ -21,6 +21,7 @@ from rotator.engine import reconcile
 from rotator.engine.observe import observe
 from rotator.engine.reconcile import Report
 from rotator.engine.resync import ResyncReport, resync
+from rotator.events import Resync
 from tests.engine.lab import INSTALLATION, PATH, Lab, target
 from tests.engine.promises import FIELD
 from tests.fakes.faults import Kind, nth
@@ -461,3 +462,30 @@ def test_a_claim_of_a_target_let_go_is_settled_by_a_listing_begun_after_its_ledg
     book = lab.ledger("two")
     assert book is not None
     assert book.pending is None
+
+
+def test_what_a_comparison_counts_of_keys_that_no_ledger_knows() -> None:
+    lab = Lab(targets=(target(), target("b", path="secret/b")))
+    for _ in range(2):
+        lab.run(full=True)
+        lab.clock.advance(timedelta(hours=13))
+    for name in ("gone", "lost"):
+        lab.account.make(NewKey(str(Marker("test", INSTALLATION, name, "0" * 16))))
+    lab.account.make(NewKey(str(Marker("another", "ff" * 8, "app", "0" * 16))))
+    lab.account.make(NewKey(str(Marker("another", "ff" * 8, "b", "0" * 16))))
+    report = resync(lab.world, lab.targets)
+    assert (report.foreign, report.copied) == (2, 0)
+    told = lab.trail.events(Resync.name)[-1]
+    assert isinstance(told, Resync)
+    assert (told.orphans, told.foreign) == (2, 2)
+
+
+def test_a_rotation_is_made_also_where_the_first_look_at_its_target_failed() -> None:
+    lab = Lab()
+    lab.run()
+    lab.clock.advance(timedelta(hours=1))
+    first = lab.served_hash()
+    lab.faults.choose = nth("vault.read_ledger", 1, Kind.ERROR)
+    resync(lab.world, lab.targets, demand=lambda _: Demand())
+    assert lab.faults.hit == [("vault.read_ledger", Kind.ERROR)]
+    assert lab.served_hash() != first
