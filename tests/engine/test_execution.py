@@ -14,7 +14,7 @@ from rotator.core.reasons import Reason
 from rotator.engine.pace import Pace
 from rotator.engine.reconcile import reconcile
 from rotator.engine.world import World
-from rotator.errors import Transient
+from rotator.errors import CheckAndSetConflict, Refused, Transient
 from tests.engine.lab import PATH, Lab
 from tests.fakes.faults import Kind, nth
 
@@ -190,3 +190,57 @@ def test_a_mint_that_fails_says_why_and_keeps_its_claim_only_where_a_key_may_be_
     assert report.failure.reason is reason
     assert report.failure.detail.startswith("openrouter: create")
     assert (book_of(lab).pending is not None) is stands
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "tries"),
+    [
+        (CheckAndSetConflict("vault", "write", "did not match", status=400), Reason.CONFLICT, 4),
+        (Refused("vault", "write", "no such policy", status=403), Reason.REFUSED, 1),
+    ],
+)
+def test_a_publish_that_vault_refuses_gives_the_key_up_and_says_why(
+    error: Refused, reason: Reason, tries: int
+) -> None:
+    lab = due_lab()
+    served, calls = lab.served_hash(), len(lab.faults.calls)
+
+    def refusing(service: str, name: str, acts: bool) -> Kind | None:
+        if (service, name) == ("vault", "write"):
+            raise error
+        return None
+
+    lab.faults.choose = refusing
+    report = lab.run()
+    assert report.failure is not None
+    assert (report.failure.reason, report.failure.detail) == (reason, str(error))
+    assert lab.faults.calls[calls:].count("vault.write") == tries
+    book = book_of(lab)
+    assert book.pending is None
+    assert set(lab.account.keys) == {served}
+    assert lab.served_hash() == served
+
+
+def test_openrouter_is_left_alone_for_as_long_as_it_asks_for_when_a_mint_fails() -> None:
+    lab = due_lab()
+
+    def busy(service: str, name: str, acts: bool) -> Kind | None:
+        if name == "create":
+            raise Transient(service, name, "busy", status=503, retry_after=7200.0 * acts)
+        return None
+
+    lab.faults.choose = busy
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.next_try >= lab.clock.now() + timedelta(hours=2)
+
+
+def test_a_vault_that_stays_away_when_the_key_is_to_be_published_is_told_with_its_words() -> None:
+    lab = due_lab()
+    lab.faults.choose = lambda service, name, _: (
+        Kind.ERROR if (service, name) == ("vault", "write") else None
+    )
+    report = lab.run()
+    assert report.failure is not None
+    assert report.failure.reason is Reason.UNAVAILABLE
+    assert report.failure.detail.startswith("vault: write")
