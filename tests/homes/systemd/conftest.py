@@ -9,6 +9,7 @@ from typing import Any
 import hvac
 import pytest
 
+from rotator.core.words import targets
 from rotator.sandbox.server import Sandbox
 from tests.conftest import IN_CI
 from tests.homes.conftest import Program
@@ -130,7 +131,7 @@ class Home:
         for name in names:
             self.is_served(name)
         eventually(
-            lambda: self.status_line() == f"{len(names)} targets", "the first resync is over", 60
+            lambda: self.status_line() == targets(len(names)), "the first resync is over", 60
         )
 
     def is_served(self, name: str, other_than: str | None = None) -> str:
