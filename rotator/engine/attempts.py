@@ -150,14 +150,14 @@ class Rotation:
         chosen = report.plan
         if chosen is None or chosen.reason in (Reason.CLAIMED, Reason.BACKING_OFF):
             return None
-        for finding in chosen.findings:
-            if finding.reason is Reason.LEFT_BEHIND:
-                continue  # it stands in nobody's way
-            if finding.attention or finding.reason in _HELD:
-                held = finding.reason in _HELD and not self.demand.named
-                verdict = Verdict.HELD if held else Verdict.ATTENTION
-                return _not_done(self, verdict, finding.reason, finding.sentence)
-        return None
+        # What was left behind at another path stands in nobody's way.
+        here = (each for each in chosen.findings if each.reason is not Reason.LEFT_BEHIND)
+        stops = next((each for each in here if each.attention or each.reason in _HELD), None)
+        if stops is None:
+            return None
+        held = stops.reason in _HELD and not self.demand.named
+        verdict = Verdict.HELD if held else Verdict.ATTENTION
+        return _not_done(self, verdict, stops.reason, stops.sentence)
 
 
 @dataclass(slots=True)
