@@ -171,4 +171,6 @@ class Node:
         file = self._folder / f"{pod}.yaml"
         file.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
         self._played.append(file)
-        containers.ran(containers.podman("kube", "play", "--network=host", str(file)))
+        # A run that was ended in the middle may have left a pod of that name.
+        play = ("kube", "play", "--replace", "--network=host", str(file))
+        containers.ran(containers.podman(*play))
