@@ -8,12 +8,13 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from rotator.adapters.audit.chain import addition, new_chain_id
 from rotator.adapters.audit.line import GENESIS
 from rotator.adapters.audit.tail import NotATrailError, Tail, read_tail
+from rotator.adapters.audit.turn import turn
 from rotator.adapters.audit.unsettled import unsettled_intents
 from rotator.errors import AuditUnavailable
 from rotator.events import Event
@@ -137,20 +138,11 @@ class FileAuditTrail:
 
     # --- the file, under the mutex ---------------------------------------------------------------
 
-    @contextmanager
-    def _turn(self) -> Iterator[float]:
-        """Hold the mutex, and give the time until which the file may be waited for.
-
-        Threads wait together: one after the other, the last would wait so many times as long.
-        """
-        deadline = self._clock.monotonic() + LOCK_TIMEOUT
-        if not self._mutex.acquire(timeout=LOCK_TIMEOUT):
-            reason = f"other threads have waited for it for {LOCK_TIMEOUT:.0f} s"
-            raise AuditUnavailable(f"audit trail {self._path}: {reason}")
-        try:
-            yield deadline
-        finally:
-            self._mutex.release()
+    def _turn(self) -> AbstractContextManager[float]:
+        """Hold the mutex, and give the time until which the file may be waited for."""
+        reason = f"other threads have waited for it for {LOCK_TIMEOUT:.0f} s"
+        refusal = f"audit trail {self._path}: {reason}"
+        return turn(self._mutex, self._clock, LOCK_TIMEOUT, refusal)
 
     @contextmanager
     def _locked(self, deadline: float) -> Iterator[tuple[int, Tail]]:

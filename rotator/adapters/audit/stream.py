@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, cast
 
 from rotator.adapters.audit.chain import addition, new_chain_id
 from rotator.adapters.audit.line import GENESIS
 from rotator.adapters.audit.tail import tail_of
+from rotator.adapters.audit.turn import turn
 from rotator.errors import AuditUnavailable
 from rotator.events import Event
 from rotator.pipes import PIECE, has_room
@@ -95,16 +96,10 @@ class StreamAuditTrail:
     def close(self) -> None:
         """Do nothing: the stream belongs to the process."""
 
-    @contextmanager
-    def _turn(self) -> Iterator[float]:
+    def _turn(self) -> AbstractContextManager[float]:
         """Wait for the other threads, and give the time at which the reader has had his."""
-        deadline = self._clock.monotonic() + WRITE_TIMEOUT
-        if not self._mutex.acquire(timeout=WRITE_TIMEOUT):
-            raise AuditUnavailable(f"audit trail on standard output: {_STALLED}")
-        try:
-            yield deadline
-        finally:
-            self._mutex.release()
+        refusal = f"audit trail on standard output: {_STALLED}"
+        return turn(self._mutex, self._clock, WRITE_TIMEOUT, refusal)
 
     def _write(self, data: bytes, deadline: float) -> None:
         done = 0
