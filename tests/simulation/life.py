@@ -241,6 +241,7 @@ class Replica(Process):
             self.world.fleet.forget(name)
             self.wakes.pop(name, None)
             self.failures.pop(name, None)
+        self.world.fleet.unfill()
         self.targets = self.sim.targets
         self.resync_at = self.clock.monotonic()
 
