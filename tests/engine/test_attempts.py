@@ -86,6 +86,17 @@ def test_a_held_target_is_left_alone_by_a_rotation_of_all(named: bool, verdict: 
     assert rotate(lab, named=named).verdict is verdict
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["all", "named"])
+def test_what_a_person_put_there_needs_attention_whether_its_target_was_named_or_not(
+    named: bool,
+) -> None:
+    lab = living()
+    lab.vault.put(PATH, {"OTHER": "stays", FIELD: "what nobody knows"})
+    lab.excused.add(lab.served_hash() or "")
+    outcome = rotate(lab, named=named)
+    assert (outcome.verdict, outcome.reason) == (Verdict.ATTENTION, Reason.FOREIGN_VALUE)
+
+
 def test_a_definite_no_ends_the_command_at_once() -> None:
     lab = living()
     lab.faults.choose = lambda _service, name, _acts: Kind.REFUSED if name == "create" else None
@@ -425,6 +436,18 @@ def test_a_rotation_that_another_process_has_begun_is_waited_for_before_another_
     assert outcome.new == lab.served_hash() != old
 
 
+def test_an_adoption_waits_for_what_another_process_has_begun() -> None:
+    lab = living()
+    lab.faults.choose = lambda _service, name, _acts: Kind.DIE_AFTER if name == "create" else None
+    lab.run(demand=Demand())
+    lab.faults.choose = lambda *_: None
+    report, outcome = Adoption(lab.world, lab.targets[0], lab.served_hash()).once(None)
+    assert report.plan is not None
+    assert report.plan.reason is Reason.CLAIMED
+    assert outcome is None
+    assert adopt(lab).verdict is Verdict.UNCHANGED
+
+
 def attempts(lab: Lab) -> dict[str, Attempt]:
     """One of each kind, as begun now."""
     first, old = lab.targets[0], lab.served_hash()
@@ -483,6 +506,16 @@ def test_a_target_that_was_observed_just_now_is_not_read_again(kind: str, reads:
     assert outcome is not None, "all of it is done in one go"
     assert outcome.old is not None
     assert lab.faults.calls[calls:].count("vault.read_ledger") == reads
+
+
+def test_a_rotation_of_a_target_that_was_observed_just_now_makes_a_key() -> None:
+    lab = living()
+    old = lab.served_hash()
+    observation = observe(lab.world, lab.targets[0])
+    _, outcome = attempts(lab)["rotation"].once(None, observation)
+    assert outcome is not None
+    assert outcome.verdict is Verdict.ROTATED
+    assert outcome.new == lab.served_hash() != old
 
 
 def test_once_its_key_is_chosen_each_try_of_a_way_back_is_one_pass() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from rotator.core.ledger import Failure, Ledger
 from rotator.core.reasons import Reason
+from rotator.engine.observe import observe
 from rotator.engine.pace import Pace
 from rotator.engine.reconcile import reconcile
 from rotator.engine.world import World
@@ -126,6 +127,17 @@ def test_a_removal_before_all_targets_were_seen_is_tried_again_after_a_short_whi
         reconcile(world, lab.targets[0])
     assert caplog.messages[-1].endswith("4 of them, such as a, b, c")
     assert "openrouter.disable" not in lab.faults.calls
+
+
+def test_a_removal_does_not_wait_for_a_look_at_its_own_target() -> None:
+    lab = removing_lab()
+    observation = observe(lab.world, lab.targets[0])
+    lab.world.fleet.unfill()  # a reload
+    lab.world.fleet.fill(["app", "new"])
+    lab.world.fleet.serves("new", None)
+    assert lab.world.fleet.unseen() == frozenset({"app"})
+    report = reconcile(lab.world, lab.targets[0], observation=observation)
+    assert "Disable" in report.changed
 
 
 def test_what_waits_for_a_pause_or_is_stopped_meanwhile_is_told_in_the_log(

@@ -129,6 +129,21 @@ def test_a_key_with_another_limit_than_was_asked_for_is_never_served() -> None:
     lab.come_to_rest()
 
 
+def test_a_request_whose_new_key_is_given_up_at_once_makes_no_second_one_in_its_pass() -> None:
+    lab = Lab()
+    lab.run()
+    first = lab.served_hash()
+    make = lab.account.make
+    lab.account.make = lambda new: make(replace(new, limit=5000.0))  # type: ignore[method-assign]
+    lab.clock.advance(timedelta(hours=1))
+    before = lab.account.minted
+    report = lab.run(demand=Demand(named=True))
+    assert report.failure is not None
+    assert report.failure.reason is Reason.NOT_AS_ORDERED
+    assert lab.account.minted == before + 1
+    assert set(lab.account.keys) == {first}, "what was given up is gone"
+
+
 def test_a_key_whose_hash_is_not_that_of_its_plaintext_is_known_by_both() -> None:
     lab = Lab()
     make, accepts = lab.account.make, lab.account.accepts
