@@ -33,6 +33,7 @@ CONTEXT = (
     ".dockerignore",
 )
 
+BUILDAH = (sys.executable, str(Path(__file__).with_name("buildah.py")))
 IN_NAMESPACE = (
     "unshare", "--mount", "--propagation", "private",
     "sh", "-c", 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"', "sh",
@@ -71,8 +72,8 @@ while given:
 os.environ["CONTAINERS_CONF"] = "{settings}"
 command, rest = taken[0], taken[1:]
 if command == "build":
-    words = ["buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker",
-             "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", "BASE={base}", *rest]
+    words = [*{buildah}, "--format", "docker", "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro",
+             "--build-arg", "BASE={base}", *rest]
 elif command == "compose":
     # A second file says what differs here; `up` returns, as nobody is there to end it; there is no terminal.
     at = next(number for number, word in enumerate(rest) if word in ("up", "exec", "down"))
@@ -113,6 +114,7 @@ def docker(folder: Path, name: str = "docker") -> Path:
             base=base_image(),
             pushed=folder / "pushed",
             namespace=list(IN_NAMESPACE),
+            buildah=list(BUILDAH),
         ),
         encoding="utf-8",
     )
@@ -173,8 +175,8 @@ def build(context: Path, name: str = IMAGE, *, arguments: Mapping[str, str] | No
     given = {"BASE": base_image(), **(arguments or {})}
     ran(
         [
-            "buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker",
-            "--timestamp", "0", "--no-cache", "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro",
+            *BUILDAH, "--format", "docker", "--timestamp", "0", "--no-cache",
+            "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro",
             *(f"--build-arg={key}={value}" for key, value in given.items()),
             "--file", "deploy/Dockerfile", "--tag", name, ".",
         ],

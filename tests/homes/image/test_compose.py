@@ -50,10 +50,7 @@ def vault_image(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("vault-image")
     shutil.copy(vault, folder / "vault")
     (folder / "Dockerfile").write_text(VAULT_IMAGE.format(base=containers.base_image()))
-    containers.ran(
-        ["buildah", "bud", "--isolation", "chroot", "--pull-never", "--tag", SERVED, "."],
-        cwd=folder,
-    )
+    containers.ran([*containers.BUILDAH, "--tag", SERVED, "."], cwd=folder)
 
 
 @pytest.fixture
@@ -70,10 +67,7 @@ def follower(vault_image: None, context: Path, tmp_path: Path) -> Iterator[Follo
     tools.mkdir()
     for name in ("docker", "podman"):
         containers.docker(tools, name)
-    # As the other images of the tests are built: in one run of fifteen crun could not seal the copy
-    # of itself ("sealing memfd copy: Device or resource busy") in which it starts a build's step.
-    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
-    follower = Follower(checkout, programs_beside(environment, tools))
+    follower = Follower(checkout, programs_beside(os.environ, tools))
     yield follower
     follower.do(f"{COMMAND} down --volumes")
 
