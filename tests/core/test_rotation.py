@@ -512,6 +512,12 @@ def test_a_key_is_as_it_was_ordered_by_all_that_the_answer_tells(changes: dict[s
     assert differences(ORDER, answer(**changes)) == ""
 
 
+@pytest.mark.parametrize(("got", "as_ordered"), [(49.99, True), (49.98, False), (50.01, False)])
+def test_a_limit_may_be_up_to_a_cent_less_than_was_asked_for(got: float, as_ordered: bool) -> None:
+    order = NewKey("rotator/b/i/app/n", limit=50.0)
+    assert (differences(order, issued(A, limit=got, limit_remaining=got)) == "") is as_ordered
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
