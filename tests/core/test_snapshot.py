@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rotator.core.snapshot import ValueSeen
+from rotator.core.target import KeySettings
 from tests.core.builders import (
     ABSENT,
     DELETED,
@@ -13,13 +14,18 @@ from tests.core.builders import (
     ODD,
     A,
     B,
+    claim,
     issued,
     ledger,
     listing,
     looks,
     marked,
+    retiring,
     seen,
+    served,
     snapshot,
+    target,
+    without_ledger,
 )
 
 
@@ -76,3 +82,16 @@ def test_another_target_serves_a_key_where_one_other_than_this_is_named() -> Non
     observed = snapshot(served_by={A: frozenset({"billing", "payroll"})})
     assert observed.served_elsewhere(A) == {"payroll"}
     assert observed.served_elsewhere(B) == frozenset()
+
+
+def test_a_target_is_in_each_workspace_that_its_configuration_or_ledger_names() -> None:
+    billing = target(key=KeySettings(workspace_id="configured"))
+    assert without_ledger(target=billing).workspaces() == {"configured"}
+    book = ledger(
+        served=served(workspace="served"),
+        retiring=(retiring(workspace="old"), retiring(workspace=None)),
+        pending=claim(workspace="claimed"),
+    )
+    named = {"configured", "served", "old", "claimed"}
+    assert snapshot(book, target=billing).workspaces() == named
+    assert snapshot(ledger(served=None)).workspaces() == frozenset()
