@@ -266,6 +266,7 @@ def _disable(sim: Simulation, key_hash: str | None) -> Done:
     if key_hash is None:
         return False
     sim.judge.disabled_by_hand(key_hash)
+    sim.judge.ended_at[key_hash] = sim.hub.now()
     sim.account.set_disabled(key_hash, disabled=True)
     return True
 
@@ -297,6 +298,7 @@ def _delete_served(sim: Simulation, target: Target, rng: random.Random) -> Done:
 def _delete_old(sim: Simulation, target: Target, rng: random.Random) -> Done:
     key_hash = _old(sim, target, rng)
     if key_hash is not None:
+        sim.judge.ended_at[key_hash] = sim.hub.now()
         sim.account.remove(key_hash)
     return key_hash is not None
 
@@ -330,6 +332,9 @@ def _ledger_deleted(sim: Simulation, target: Target, rng: random.Random) -> Done
     if not sim.vault.paths.get(_ledger(target)):
         return False
     sim.judge.delete_ledger(target.name)
+    # A write that is still on its way may fit the numbers that begin anew, and bring back what
+    # the ledger said before a command's rotation: as if a person had rolled it back once more.
+    sim.judge.asked[target.name] += len(sim.hub.late.effects)
     if rng.random() < 0.5:
         sim.vault.delete(_ledger(target))
     else:

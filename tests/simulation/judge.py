@@ -4,7 +4,8 @@ What the lab's `Promises` check is checked here by the policy that the acting pr
 by. A person may break a promise by hand. What he broke is excused, and no more than that:
 
 * a target whose value he removed, or which he made serve a dead key, until it serves a
-  working key again, and only while it serves that very value;
+  working key again, and only while it serves that very value; and so where he disables or
+  deletes an old key after it was let in for a way back to it, right before it is published;
 * a disable or delete that lands after its key was put back, by hand or by a rollback, later
   than the fresh read that allowed it, since the provider has no conditional request; and in
   the same way a delete of a key that he enabled after the look that allowed it;
@@ -101,6 +102,8 @@ class Judge(Promises):
         blind: the processes whose last listing was another account's.
         values: by path, the plaintexts that consumers were served, by hash.
         enabled_at: by hash, when a person last enabled the key.
+        ended_at: by hash, when a person last disabled or deleted the key.
+        tried_at: by hash, when a process last tried the key, and it was let in.
         spent: by hash, when consumers last spent much, and what was left before.
         may_retire: by target, how often operators asked that all old keys be retired.
         asked: by target, how often operators asked for a rotation.
@@ -129,6 +132,8 @@ class Judge(Promises):
         self.strangers: set[str] = set()
         self.put_freely: set[str] = set()
         self.enabled_at: dict[str, datetime] = {}
+        self.ended_at: dict[str, datetime] = {}
+        self.tried_at: dict[str, datetime] = {}
         self.spent: dict[str, tuple[datetime, float | None]] = {}
         self.may_retire: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
@@ -287,12 +292,24 @@ class Judge(Promises):
                 self.began.add(name)
                 if self.by_hand:
                     self.by_hand = {each for each in self.by_hand if each[0] != name}
+            elif served is not None and self._ended_before_publish(served):
+                self.by_hand.add((name, served))
             elif name in self.began and (name, served) not in self.by_hand:
                 what = "serves a dead key" if served else "serves nothing any more"
                 raise BrokenPromiseError(f"{name} {what}")
             if served is not None:
                 self._check_not_given_up(name, served)
             self._check_other_field(target.secret.path)
+
+    def _ended_before_publish(self, served: str) -> bool:
+        """Tell whether a person took a key away after it was tried, less than a claim's time ago.
+
+        Nothing at OpenRouter or Vault could make that publish depend on it.
+        """
+        ended, tried = self.ended_at.get(served), self.tried_at.get(served)
+        if ended is None or tried is None or ended < tried:
+            return False
+        return self.account.now() - tried <= self.claim_timeout
 
     def _check_other_field(self, path: str) -> None:
         """Check that the field that is not ours is as a person left it.

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from rotator.core.keys import IssuedKey, NewKey
+from rotator.core.keys import CallerKey, IssuedKey, NewKey
 from rotator.errors import AuditUnavailable, Refused, RotatorError, Transient, Unauthorised
 from rotator.ports import MintedKey, SecretVersion, Written
+from rotator.secret import Secret
 from tests.fakes.faults import Faults, Kind, ProcessDeath
 from tests.fakes.issuer import FakeAccount, FakeIssuer
 from tests.fakes.vault import Entry, FakeSecrets, FakeVault
@@ -268,6 +269,13 @@ class SimulatedIssuer(FakeIssuer):
 
     def list_keys(self, workspace: str | None) -> tuple[IssuedKey, ...]:
         return self._call("list", lambda: self._listed(workspace))
+
+    def whoami(self, secret: Secret) -> CallerKey | None:
+        tried_at = self._sim.hub.now()
+        caller = super().whoami(secret)
+        if caller is not None:
+            self._sim.judge.tried_at[secret.sha256()] = tried_at
+        return caller
 
     def _listed(self, workspace: str | None) -> tuple[IssuedKey, ...]:
         return tuple(each for each in self._keys().values() if each.workspace_id == workspace)
