@@ -45,7 +45,7 @@ def verify(
     Examples:
       rotator audit verify /var/log/rotator/audit.jsonl*
       rotator audit verify audit.jsonl --head 4c5e...
-      kubectl logs rotator-0 | rotator audit verify --recording -
+      kubectl logs rotator-5d8f9c-x2x7b | rotator audit verify --recording -
     """  # noqa: D301 - click's mark, not an escape
     from rotator.adapters.audit.verify import read_lines
     from rotator.adapters.audit.verify import verify as verify_files

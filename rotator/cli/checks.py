@@ -198,6 +198,8 @@ def _management_key(services: Services) -> Result:
         caller = services.issuer.whoami_management()
     except Unauthorised as error:
         hint = "make a management key at OpenRouter (Settings, Management Keys) and put it there"
+        if error.status is None:  # nobody was asked, as it could not be read
+            hint = "put the management key there, or correct the reference"
         return Result(name, False, str(error), hint, attention=error.status is not None)
     except ServiceError as error:
         hint = (

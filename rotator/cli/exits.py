@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 
 from rotator.core.view import FAILED, NEEDS_A_PERSON, State
@@ -17,6 +18,9 @@ USAGE = 2
 
 ATTENTION = 3
 """Something needs attention: blocked, foreign, overdue, or a refused management key."""
+
+NO_READER = 128 + signal.SIGPIPE
+"""Whoever read our output has gone: what a shell says of programs that die of that."""
 
 
 def exit_code(states: Iterable[State], *, refused: bool = False, failed: bool = False) -> int:

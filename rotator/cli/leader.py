@@ -72,7 +72,10 @@ def print_leader(leader: Leader | None, now: datetime) -> None:
         resynced = f"{span((now - state.resynced_at).total_seconds())} ago"
     config = state.config_sha256[:12]
     say(f"leader {lease.holder} ({state.version})")
-    say(f"configuration {config}, last resync {resynced}")
+    told = ""
+    if leader.renewed_at is not None:
+        told = f" (as it said {span((now - leader.renewed_at).total_seconds())} ago)"
+    say(f"configuration {config}, last resync {resynced}{told}")
     if not leader.same_config:
         say("it acts by another configuration than the file that was read here")
     if state.reload_error is not None:

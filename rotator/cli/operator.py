@@ -130,7 +130,7 @@ def retire(
     """Disable old keys of a target now, without waiting for grace or proof of quiet.
 
     Consumers that still use them fail from then on. The served key is never touched.
-    HASH is a retiring key's hash as `rotator status --json` shows it, or the beginning of
+    HASH is a retiring key's hash as `rotator status NAME` shows it, or the beginning of
     one; without it all old keys of the target are retired.
 
     Exit code: 0 they are disabled, or there were none; 1 failed; 3 one is not disabled yet, and

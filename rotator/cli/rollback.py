@@ -39,7 +39,7 @@ def rollback(
     The old key is enabled if need be and proven to work, then its value, which Vault's
     older versions must still hold, is published again; other fields stay as they are now.
     The newer key retires with a full grace period, and the schedule starts afresh.
-    HASH is a retiring key's hash as `rotator status --json` shows it, or the beginning of
+    HASH is a retiring key's hash as `rotator status NAME` shows it, or the beginning of
     one; without it the key that was served last is taken.
 
     Exit code: 0 it is served; 1 failed, or not done in time; 3 a person is needed.

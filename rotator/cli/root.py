@@ -161,11 +161,14 @@ class Commands(click.Group):
             raise click.UsageError(told, error.ctx) from None
         except RotatorError as error:
             ctx.exit(tell(error, _where(ctx, error)))
+        except BrokenPipeError:  # else click would end with 1, as if a target failed
+            _write_no_more()
+            ctx.exit(exits.NO_READER)
 
 
 def _where(ctx: click.Context, error: RotatorError) -> str:
-    """Return where a service that did not answer was looked for, and what to do; or ""."""
-    if not isinstance(error, Transient) or not isinstance(ctx.obj, Session):
+    """Return where a service that did not answer, or refused us, was asked, and what to do; or ""."""
+    if not isinstance(error, Transient | Unauthorised) or not isinstance(ctx.obj, Session):
         return ""
     try:
         config = ctx.obj.load()
@@ -253,8 +256,13 @@ def _output() -> Iterator[None]:
             if error.errno not in _NO_ROOM or error.filename is not None:
                 raise
             warn(f"the output cannot be written: {error.strerror}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(exits.FAILURE)
+        _write_no_more()
+        sys.exit(exits.NO_READER if isinstance(error, BrokenPipeError) else exits.FAILURE)
+
+
+def _write_no_more() -> None:
+    """Let what is still in the buffers go nowhere at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_standard_streams() -> None:

@@ -71,7 +71,8 @@ def rotate(
       rotator rotate billing-api --compromised
     """  # noqa: D301 - click's mark, not an escape
     if bool(names) == everything:
-        raise click.UsageError("name targets, or say --all")
+        both = "either name targets or say --all, not both"
+        raise click.UsageError(both if everything else "name targets, or say --all")
     config = session.config(logs="critical")
     targets = config.targets if everything else named_targets(config, names)
     arguments = Arguments(

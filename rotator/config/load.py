@@ -122,7 +122,8 @@ def parse(content: bytes, source: Path) -> Config:
         found = _LINE.search(str(error))
         line = f":{found.group(1)}" if found else ""
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
-        raise ConfigurationError((f"{source}{line}: is not TOML: {reason}",)) from None
+        hint = "; texts stand in quotes" if reason.startswith("Invalid value") else ""
+        raise ConfigurationError((f"{source}{line}: is not TOML: {reason}{hint}",)) from None
     lines = locate(written)
     try:
         reading = _Reading(document)

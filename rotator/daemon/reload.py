@@ -156,6 +156,8 @@ class Reloading:
         if new.sha256 == old.sha256:
             if self._error is not None:
                 _log.warning("the configuration file is again the one that is in force")
+            else:
+                _log.info("the configuration file is as it was")
             self._error = None
             return
         if fixed := needs_restart(old, new):

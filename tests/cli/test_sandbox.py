@@ -66,7 +66,8 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
             timeout=60,
         )
         assert second.returncode == 1
-        assert second.stderr == "rotator: cannot listen: Address already in use\n"
+        port = found.group(1)
+        assert second.stderr == f"rotator: cannot listen on port {port}: Address already in use\n"
     finally:
         first.terminate()
         first.communicate(timeout=30)

@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from rotator.cli import exits
 from rotator.cli.output import safe
 from rotator.cli.root import COMMANDS, cli
 from rotator.core.words import in_future, span
@@ -177,7 +178,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(stand: Stand) -> None:
     process.stdout.close()
     assert process.stderr is not None
     err = process.stderr.read()
-    process.wait(timeout=30)
+    assert process.wait(timeout=30) == exits.NO_READER == 141
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
 

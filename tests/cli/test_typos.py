@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from rotator.cli.root import cli
@@ -42,6 +43,21 @@ def test_a_target_that_nothing_is_like_is_answered_with_those_that_there_are(sta
     result = stand.call("rotate", "xyzzy")
     assert result.exit_code == 2
     assert "has no target 'xyzzy'; it has billing-api" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "name targets, or say --all"),
+        (["--all", "app"], "either name targets or say --all, not both"),
+    ],
+)
+def test_a_rotation_is_of_named_targets_or_of_all(
+    stand: Stand, words: list[str], told: str
+) -> None:
+    result = stand.call("rotate", *words)
+    assert result.exit_code == 2
+    assert told in result.output
 
 
 def test_an_option_of_the_root_behind_the_command_is_told_where_it_stands(stand: Stand) -> None:

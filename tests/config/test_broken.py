@@ -457,6 +457,10 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_file() -> None:
     [
         (b'instance = "prod"\nbroken\n', "config.toml:2: is not TOML"),
         (b'instance = "prod"\ninstance = "prod"\n', "config.toml:2: is not TOML: Cannot overwrite"),
+        (
+            b"instance = prod",
+            "config.toml:1: is not TOML: Invalid value (at line 1, column 12); texts stand in quotes",
+        ),
         (f'management_key = "{KEY}'.encode(), "config.toml"),
         (b"a = \xff", "config.toml: is not UTF-8 text"),
         (b"a = " + b"[" * 50_000, "config.toml: is not TOML"),
