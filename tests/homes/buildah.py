@@ -16,25 +16,25 @@ UNSEALED = "sealing memfd copy: Device or resource busy"
 TRIES = 5
 
 
-def build(words: list[str]) -> int:
-    """Build once, writing what buildah writes; return its exit code, or -1 to begin again."""
-    again = False
+def build(words: list[str]) -> tuple[int, bool]:
+    """Build once, writing what buildah writes; return its exit code, and whether a seal failed."""
+    unsealed = False
     with subprocess.Popen(
         [*BUILD, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            again = again or UNSEALED in line
+            unsealed = unsealed or UNSEALED in line
             sys.stdout.write(line)
             sys.stdout.flush()
-    return -1 if again and process.returncode else process.returncode
+    return process.returncode, unsealed
 
 
 def main(words: list[str]) -> int:
     """Build until it was not for want of a seal that it failed."""
     for _ in range(TRIES):
-        code = build(words)
-        if code >= 0:
+        code, unsealed = build(words)
+        if not (code and unsealed):
             return code
     return 1
 
