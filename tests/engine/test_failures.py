@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,10 +14,11 @@ from rotator.ports import MintedKey
 from tests.engine.lab import Lab, target
 from tests.fakes.faults import Kind, nth
 
+Make = Callable[[NewKey], MintedKey]
 
-def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cleaned_up() -> None:
-    lab = Lab()
-    lab.run()
+
+def refuse_new_keys(lab: Lab) -> Make:
+    """From now on OpenRouter never lets a new key in; return how keys were made before."""
     make = lab.account.make
 
     def refused(new: NewKey) -> MintedKey:
@@ -25,6 +27,20 @@ def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cle
         return minted
 
     lab.account.make = refused  # type: ignore[method-assign]
+    return make
+
+
+def give_another_limit(lab: Lab) -> Make:
+    """From now on a new key has a limit that nobody asked for; return how keys were made before."""
+    make = lab.account.make
+    lab.account.make = lambda new: make(replace(new, limit=5000.0))  # type: ignore[method-assign]
+    return make
+
+
+def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cleaned_up() -> None:
+    lab = Lab()
+    lab.run()
+    make = refuse_new_keys(lab)
     lab.clock.advance(timedelta(hours=12))
     before = lab.account.minted
     lab.run()
@@ -39,7 +55,7 @@ def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cle
     assert book is not None
     assert book.failure is not None
     assert book.failure.count == lab.account.minted - before < 20
-    lab.account.make = make  # type: ignore[method-assign]
+    lab.account.make = make  # type: ignore[assignment, method-assign]
     lab.live(timedelta(hours=9))
     lab.come_to_rest()
 
@@ -47,14 +63,7 @@ def test_new_keys_that_never_work_are_made_one_by_one_with_growing_waits_and_cle
 def test_a_request_whose_new_key_never_works_makes_one_key_and_cleans_it_up() -> None:
     lab = Lab()
     lab.run()
-    make = lab.account.make
-
-    def refused(new: NewKey) -> MintedKey:
-        minted = make(new)
-        lab.account.refuses.add(minted.key.hash)
-        return minted
-
-    lab.account.make = refused  # type: ignore[method-assign]
+    refuse_new_keys(lab)
     lab.clock.advance(timedelta(hours=1))
     before = lab.account.minted
     report = lab.run(demand=Demand())
@@ -96,14 +105,7 @@ def test_a_vault_that_takes_no_writes_is_tried_again_with_growing_waits() -> Non
 
 def test_a_first_key_that_is_refused_is_the_keys_own_fault_and_is_cleaned_up() -> None:
     lab = Lab()
-    make = lab.account.make
-
-    def refused(new: NewKey) -> MintedKey:
-        minted = make(new)
-        lab.account.refuses.add(minted.key.hash)
-        return minted
-
-    lab.account.make = refused  # type: ignore[method-assign]
+    refuse_new_keys(lab)
     report = lab.run()
     assert report.failure is not None
     assert report.failure.reason is Reason.NEW_KEY_REFUSED
@@ -115,8 +117,7 @@ def test_a_key_with_another_limit_than_was_asked_for_is_never_served() -> None:
     lab = Lab()
     lab.run()
     first = lab.served_hash()
-    make = lab.account.make
-    lab.account.make = lambda new: make(replace(new, limit=5000.0))  # type: ignore[method-assign]
+    make = give_another_limit(lab)
     lab.clock.advance(timedelta(hours=12))
     report = lab.run()
     assert report.failure is not None
@@ -124,7 +125,7 @@ def test_a_key_with_another_limit_than_was_asked_for_is_never_served() -> None:
     assert "asked for limit 50.0 daily, got 5000.0 daily" in report.failure.detail
     assert lab.served_hash() == first
     assert set(lab.account.keys) == {first}
-    lab.account.make = make  # type: ignore[method-assign]
+    lab.account.make = make  # type: ignore[assignment, method-assign]
     lab.live(timedelta(hours=9))
     lab.come_to_rest()
 
@@ -133,8 +134,7 @@ def test_a_request_whose_new_key_is_given_up_at_once_makes_no_second_one_in_its_
     lab = Lab()
     lab.run()
     first = lab.served_hash()
-    make = lab.account.make
-    lab.account.make = lambda new: make(replace(new, limit=5000.0))  # type: ignore[method-assign]
+    give_another_limit(lab)
     lab.clock.advance(timedelta(hours=1))
     before = lab.account.minted
     report = lab.run(demand=Demand(named=True))
