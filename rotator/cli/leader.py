@@ -9,7 +9,7 @@ from typing import Any
 from rotator.cli.output import say
 from rotator.config import Config
 from rotator.core.lease import Lease, LeaseSeen, is_live
-from rotator.core.words import moment, span
+from rotator.core.words import in_past, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,10 @@ def print_leader(leader: Leader | None, now: datetime) -> None:
         say()
         return
     state = lease.state
-    resynced = "not yet"
-    if state.resynced_at is not None:
-        resynced = f"{span((now - state.resynced_at).total_seconds())} ago"
     config = state.config_sha256[:12]
     say(f"leader {lease.holder} ({state.version})")
-    told = ""
-    if leader.renewed_at is not None:
-        told = f" (as it said {span((now - leader.renewed_at).total_seconds())} ago)"
-    say(f"configuration {config}, last resync {resynced}{told}")
+    said = f" (as it said {in_past(leader.renewed_at, now)})" if leader.renewed_at else ""
+    say(f"configuration {config}, last resync {in_past(state.resynced_at, now)}{said}")
     if not leader.same_config:
         say("it acts by another configuration than the file that was read here")
     if state.reload_error is not None:

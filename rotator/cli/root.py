@@ -153,7 +153,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn our own errors into one line and an exit code."""
         try:
-            return super().invoke(ctx)
+            with _output():  # else click would end with 1 where the reader has gone
+                return super().invoke(ctx)
         except click.NoSuchOption as error:
             if error.option_name not in _OF_THE_ROOT:
                 raise
@@ -161,9 +162,6 @@ class Commands(click.Group):
             raise click.UsageError(told, error.ctx) from None
         except RotatorError as error:
             ctx.exit(tell(error, _where(ctx, error)))
-        except BrokenPipeError:  # else click would end with 1, as if a target failed
-            _write_no_more()
-            ctx.exit(exits.NO_READER)
 
 
 def _where(ctx: click.Context, error: RotatorError) -> str:
@@ -256,13 +254,8 @@ def _output() -> Iterator[None]:
             if error.errno not in _NO_ROOM or error.filename is not None:
                 raise
             warn(f"the output cannot be written: {error.strerror}")
-        _write_no_more()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(exits.NO_READER if isinstance(error, BrokenPipeError) else exits.FAILURE)
-
-
-def _write_no_more() -> None:
-    """Let what is still in the buffers go nowhere at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_standard_streams() -> None:

@@ -63,8 +63,8 @@ def sandbox(*, openrouter_port: int, vault_port: int) -> None:
     try:
         served = Sandbox(openrouter_port=openrouter_port, vault_port=vault_port)
     except OSError as error:
-        ports = [str(each) for each in (openrouter_port, vault_port) if each]
-        warn(f"cannot listen on port {' or '.join(ports)}: {error.strerror or error}")
+        ports = " or ".join(str(each) for each in (openrouter_port, vault_port) if each)
+        warn(f"cannot listen on port {ports or 'any'}: {error.strerror or error}")
         click.get_current_context().exit(1)
     asked = threading.Event()
     with served:

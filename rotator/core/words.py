@@ -25,6 +25,11 @@ def targets(count: int) -> str:
     return "one target" if count == 1 else f"{count:,} targets"
 
 
+def in_past(at: datetime | None, now: datetime) -> str:
+    """Return a past instant as people read it: ``5m ago``, or ``not yet`` for none."""
+    return "not yet" if at is None else f"{span((now - at).total_seconds())} ago"
+
+
 def in_future(at: datetime | None, now: datetime) -> str:
     """Return a future instant as people read it: ``in 5d``, ``now``, or ``-`` for none."""
     if at is None:

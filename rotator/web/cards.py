@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from rotator.core.ledger import Failure
 from rotator.core.reasons import MEANING, Reason
 from rotator.core.view import State, TargetView
-from rotator.core.words import in_future, span
+from rotator.core.words import in_future, in_past, span
 from rotator.web.fleet import Row, Tone
 from rotator.web.timeline import Timeline, timeline
 
@@ -71,7 +71,7 @@ def card(row: Row, now: datetime) -> Card:
         late=late,
         due=due,
         why=tuple(_why(row, seen, now)),
-        seen=f"{span((now - row.at).total_seconds())} ago" if row.at is not None else "not yet",
+        seen=in_past(row.at, now),
         line=timeline(seen, now) if seen is not None else None,
     )
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from rotator.core.words import in_future, moment, span, targets
+from rotator.core.words import in_future, in_past, moment, span, targets
 from tests.core.builders import NOW
 
 
@@ -40,6 +40,12 @@ def test_a_future_instant_is_told_by_what_is_left() -> None:
     assert in_future(NOW + timedelta(seconds=1), NOW) == "now"
     assert in_future(NOW - timedelta(days=5), NOW) == "now"
     assert in_future(None, NOW) == "-"
+
+
+def test_a_past_instant_is_told_by_how_long_ago_it_was() -> None:
+    assert in_past(NOW - timedelta(minutes=5), NOW) == "5m ago"
+    assert in_past(NOW, NOW) == "0s ago"
+    assert in_past(None, NOW) == "not yet"
 
 
 def test_one_target_is_not_several() -> None:
